@@ -1,0 +1,329 @@
+//! The arena: all reservations of the process, and the way from a request to a run of slices or a room, and from an
+//! address back to its owner. Called by `span` and `front`.
+//!
+//! Invariant: reservations are only ever added; the first is set up once at start. A request looks at each of them before
+//! the process grows by another.
+
+use core::ffi::c_void;
+use core::ptr::{NonNull, null_mut};
+
+use super::layout::Layout;
+use super::reservation::Reservation;
+use super::retired::{RetiredQueue, Sink, worker_stack_bytes};
+use super::rooms::{Claimed, Resized, RoomIndex};
+use super::space::{HEADER_BYTES, Run};
+use crate::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use crate::governor::{Governor, ThreadMain};
+use crate::limits::{
+    CHUNK_BYTES, RESERVATION_BYTES_FLOOR, RESERVATION_BYTES_MAX, RESERVATION_BYTES_MIN, RESERVATION_COUNT_MAX,
+    RESERVATION_PER_MEMORY, SLICE_SHIFT,
+};
+use crate::lockfree::doorbell::Doorbell;
+use crate::options::Commit;
+use crate::os::{Kernel, Os};
+use crate::units::{Chunks, SliceIndex, Slices};
+
+/// The first reservation as numbers, for the paths that must be fast: one cache line, written once.
+#[repr(align(64))]
+pub(crate) struct Primary {
+    base: AtomicUsize,
+    bytes: AtomicUsize,
+    headers: AtomicUsize,
+}
+
+impl Primary {
+    /// Where the header of the slice that holds `address` lies, if the first reservation's block space holds it.
+    #[inline(always)]
+    pub(crate) fn header_of(&self, address: usize) -> Option<usize> {
+        // Relaxed: written before any pointer into the space was given out; until then `bytes` is 0.
+        let offset = address.wrapping_sub(self.base.load(Ordering::Relaxed));
+        if offset >= self.bytes.load(Ordering::Relaxed) {
+            return None;
+        }
+        let shift = SLICE_SHIFT - HEADER_BYTES.ilog2();
+        Some(self.headers.load(Ordering::Relaxed) + ((offset >> shift) & !(HEADER_BYTES - 1)))
+    }
+}
+
+/// Who holds an address.
+#[derive(Clone, Copy)]
+pub(crate) enum Found {
+    /// A slice of a block space.
+    Slice(&'static Reservation, SliceIndex),
+    /// A room, at this offset from its start.
+    Room(&'static Reservation, RoomIndex, usize),
+}
+
+/// All address space of the allocator.
+pub(crate) struct Arena<O> {
+    kernel: Kernel<O>,
+    primary: Primary,
+    table: [AtomicPtr<Reservation>; RESERVATION_COUNT_MAX],
+    count: AtomicUsize,
+    /// 0 unknown, 1 ready, 2 stepped. Set once.
+    mode: AtomicUsize,
+    /// Size of the last reservation that worked, where the next try starts. Any thread; a hint.
+    last_bytes: AtomicUsize,
+    retired: RetiredQueue,
+    governor: Governor,
+    /// What the governor's thread runs. Set once.
+    worker_main: AtomicPtr<c_void>,
+    worker_argument: AtomicPtr<c_void>,
+}
+
+const READY: usize = 1;
+const STEPPED: usize = 2;
+
+impl<O: Os> Arena<O> {
+    /// Nothing reserved yet.
+    pub(crate) const fn new(os: O) -> Self {
+        Arena {
+            kernel: Kernel::new(os),
+            primary: Primary { base: AtomicUsize::new(0), bytes: AtomicUsize::new(0), headers: AtomicUsize::new(0) },
+            table: [const { AtomicPtr::new(null_mut()) }; RESERVATION_COUNT_MAX],
+            count: AtomicUsize::new(0),
+            mode: AtomicUsize::new(0),
+            last_bytes: AtomicUsize::new(0),
+            retired: RetiredQueue::new(),
+            governor: Governor::new(Doorbell::from_word(AtomicU32::new(0))),
+            worker_main: AtomicPtr::new(null_mut()),
+            worker_argument: AtomicPtr::new(null_mut()),
+        }
+    }
+
+    /// The kernel and its counters.
+    pub(crate) fn kernel(&self) -> &Kernel<O> {
+        &self.kernel
+    }
+
+    /// The first reservation's block space as numbers.
+    #[inline(always)]
+    pub(crate) fn primary(&self) -> &Primary {
+        &self.primary
+    }
+
+    /// The queue of retired ranges.
+    pub(crate) fn retired(&self) -> &RetiredQueue {
+        &self.retired
+    }
+
+    /// The governor.
+    pub(crate) fn governor(&self) -> &Governor {
+        &self.governor
+    }
+
+    /// Whether memory is committed in steps.
+    pub(crate) fn is_stepped(&self) -> bool {
+        // Relaxed: set once, before the first block.
+        self.mode.load(Ordering::Relaxed) == STEPPED
+    }
+
+    /// The reservation of this number.
+    pub(crate) fn reservation(&self, number: usize) -> Option<&'static Reservation> {
+        // Acquire: pairs with the Release in `publish`.
+        let reservation = self.table.get(number)?.load(Ordering::Acquire);
+        // SAFETY: entries are null or point to reservations, which live for ever.
+        unsafe { reservation.as_ref() }
+    }
+
+    /// The reservations, oldest first.
+    pub(crate) fn reservations(&self) -> impl Iterator<Item = &'static Reservation> {
+        // Relaxed: an entry that is not yet there is skipped.
+        (0..self.count.load(Ordering::Relaxed)).filter_map(|number| self.reservation(number))
+    }
+
+    /// Takes the first reservation: 32 times the machine's memory, halved until the kernel agrees. `false` if it does not
+    /// even at 32 MiB; nothing stays behind then. Called once at a time.
+    pub(crate) fn start(&self, commit: Commit) -> bool {
+        let facts = self.kernel.os().facts();
+        let wanted = facts.memory_bytes.next_power_of_two().saturating_mul(RESERVATION_PER_MEMORY);
+        let wanted = wanted.clamp(RESERVATION_BYTES_MIN, RESERVATION_BYTES_MAX);
+        // A process that may lock this much would fault in all of a ready reservation by mlockall.
+        let lockable = facts.lockable_bytes >= wanted;
+        let modes: &[usize] = match commit {
+            Commit::Ready => &[READY, STEPPED],
+            Commit::Auto if !lockable => &[READY, STEPPED],
+            Commit::Auto | Commit::Stepped => &[STEPPED],
+        };
+        let mut bytes = wanted;
+        while bytes >= RESERVATION_BYTES_FLOOR {
+            for mode in modes {
+                if let Some(reservation) = Reservation::create(&self.kernel, bytes, true, *mode == READY) {
+                    self.mode.store(*mode, Ordering::Relaxed);
+                    self.last_bytes.store(bytes, Ordering::Relaxed);
+                    self.primary.base.store(reservation.space.base().addr().get(), Ordering::Relaxed);
+                    self.primary.headers.store(reservation.space.headers().addr().get(), Ordering::Relaxed);
+                    self.publish(reservation);
+                    self.note_reached(reservation);
+                    self.kernel.counters().end_startup();
+                    return true;
+                }
+            }
+            bytes /= 2;
+        }
+        false
+    }
+
+    /// Adds a reservation to the table; `false` if it is full.
+    fn publish(&self, reservation: &'static Reservation) -> bool {
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        let Some(entry) = self.table.get(number) else {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            return false;
+        };
+        reservation.number.store(number, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `reservations`.
+        entry.store(core::ptr::from_ref(reservation).cast_mut(), Ordering::Release);
+        true
+    }
+
+    /// Grows by a reservation that can serve `bytes`. `None` if the kernel refuses or the table is full.
+    fn grow(&self, bytes: usize) -> Option<()> {
+        if self.count.load(Ordering::Relaxed) >= RESERVATION_COUNT_MAX {
+            return None;
+        }
+        let ready = !self.is_stepped();
+        let serves = |bytes_in_all| {
+            Layout::new(bytes_in_all, false).is_some_and(|layout| layout.largest_block_bytes() >= bytes)
+        };
+        // An eighth of a wide reservation is one range of blocks, see `Layout`.
+        let ample = bytes.checked_mul(8)?.checked_next_power_of_two()?;
+        let mut try_bytes = self.last_bytes.load(Ordering::Relaxed).max(ample);
+        while try_bytes >= RESERVATION_BYTES_FLOOR && serves(try_bytes) {
+            if let Some(reservation) = Reservation::create(&self.kernel, try_bytes, false, ready) {
+                self.last_bytes.store(try_bytes, Ordering::Relaxed);
+                return self.publish(reservation).then_some(());
+            }
+            try_bytes /= 2;
+        }
+        None
+    }
+
+    /// Tries `attempt` on each reservation, then on a new one of at least `bytes`, then once more on all: another thread
+    /// may have grown or freed meanwhile.
+    fn on_some<T>(&self, bytes: usize, attempt: impl Fn(&'static Reservation) -> Option<T>) -> Option<T> {
+        if let Some(found) = self.reservations().find_map(&attempt) {
+            return Some(found);
+        }
+        // A failure to grow is not the end: see above.
+        let _ = self.grow(bytes);
+        self.reservations().find_map(&attempt)
+    }
+
+    /// Claims a run of `count` slices at a multiple of `align_bytes`.
+    pub(crate) fn allocate_run(&self, count: Slices, align_bytes: usize) -> Option<(&'static Reservation, Run)> {
+        let bytes = count.in_bytes().checked_add(align_bytes)?;
+        self.on_some(bytes, |reservation| {
+            let sink = Sink { arena: self, reservation };
+            let run = reservation.space.allocate(&self.kernel, count, align_bytes, &sink)?;
+            self.note_reached(reservation);
+            Some((reservation, run))
+        })
+    }
+
+    /// Lets the fast paths see the headers that a step has committed.
+    fn note_reached(&self, reservation: &Reservation) {
+        let reached = reservation.space.reached_bytes();
+        // Relaxed: set before a block from there is given out.
+        if reservation.number.load(Ordering::Relaxed) == 0 && self.primary.bytes.load(Ordering::Relaxed) < reached {
+            self.primary.bytes.fetch_max(reached, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes the run that ends before `start` longer by `count` slices. Says whether they read as zeroes.
+    pub(crate) fn extend_run(&self, reservation: &Reservation, start: SliceIndex, count: Slices) -> Option<bool> {
+        let extended = reservation.space.extend(&self.kernel, start, count, &Sink { arena: self, reservation });
+        self.note_reached(reservation);
+        extended
+    }
+
+    /// Gives a run back. `false` if some of it was not in use.
+    pub(crate) fn free_run(&self, reservation: &Reservation, start: SliceIndex, count: Slices) -> bool {
+        reservation.space.free(start, count, &Sink { arena: self, reservation })
+    }
+
+    /// Claims a room for `chunks`. Does not grow the process: the caller can fall back on a run.
+    pub(crate) fn allocate_room(&self, chunks: Chunks, align_bytes: usize) -> Option<(&'static Reservation, Claimed)> {
+        self.reservations().find_map(|reservation| {
+            Some((reservation, reservation.rooms.allocate(&self.kernel, chunks, align_bytes)?))
+        })
+    }
+
+    /// Changes the size of the block in a room in place; retires what it no longer covers.
+    pub(crate) fn resize_room(&self, reservation: &Reservation, room: RoomIndex, chunks: Chunks) -> Option<Resized> {
+        let resized = reservation.rooms.resize(&self.kernel, room, chunks)?;
+        if resized.retired {
+            self.retire_room(reservation, room);
+        }
+        Some(resized)
+    }
+
+    /// Gives a room back. `false` if it was not in use.
+    pub(crate) fn free_room(&self, reservation: &Reservation, room: RoomIndex) -> bool {
+        match reservation.rooms.release(room) {
+            Some(warm) => {
+                if warm {
+                    self.retire_room(reservation, room);
+                }
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Who holds `address`; `None` for memory that is not ours, or that was never used.
+    pub(crate) fn find(&self, address: usize) -> Option<Found> {
+        self.reservations().find_map(|reservation| {
+            let space_offset = address.wrapping_sub(reservation.space.base().addr().get());
+            if space_offset < reservation.space.reached_bytes() {
+                return Some(Found::Slice(reservation, SliceIndex::of_offset(space_offset)));
+            }
+            let room_offset = address.wrapping_sub(reservation.rooms.base().addr().get());
+            if room_offset < reservation.rooms.bytes() {
+                let (room, inside) = reservation.rooms.at_offset(room_offset)?;
+                return Some(Found::Room(reservation, room, inside));
+            }
+            None
+        })
+    }
+
+    /// Zeroed memory for a record of the allocator, for ever: `bytes` and its address are multiples of 4096.
+    pub(crate) fn allocate_record(&self, bytes: usize) -> Option<NonNull<u8>> {
+        self.on_some(CHUNK_BYTES, |reservation| reservation.allocate_record(&self.kernel, bytes))
+    }
+
+    /// Rings for the governor; starts its thread if there is none.
+    pub(crate) fn notify_governor(&self) {
+        self.governor.notify(&self.kernel, || (0..2).any(|try_number| self.start_governor(try_number)));
+    }
+
+    fn start_governor(&self, try_number: u32) -> bool {
+        let bytes = worker_stack_bytes(try_number);
+        let stack = if try_number == 0 {
+            self.allocate_record(bytes)
+        } else {
+            Slices::holding(bytes)
+                .and_then(|slices| self.allocate_run(slices, 1))
+                .map(|(reservation, run)| reservation.space.address(run.start))
+        };
+        let Some(stack) = stack else { return false };
+        // Acquire: pairs with the Release in `set_worker`.
+        let argument = self.worker_argument.load(Ordering::Acquire);
+        let main = self.worker_main.load(Ordering::Relaxed);
+        if main.is_null() {
+            return false;
+        }
+        // SAFETY: `set_worker` stored a function of this type.
+        let main = unsafe { core::mem::transmute::<*mut c_void, ThreadMain>(main) };
+        // SAFETY: the stack was claimed for the thread alone and is never given back; the argument lives for ever.
+        unsafe { self.kernel.os().start_thread(stack, bytes, main, argument) }.is_ok()
+    }
+
+    /// Says what the governor's thread runs: `main(argument)`, where `argument` lives for ever. Until then ranges are
+    /// queued and kept.
+    pub(crate) fn set_worker(&self, main: ThreadMain, argument: *mut c_void) {
+        self.worker_main.store(main as *mut c_void, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `start_governor`.
+        self.worker_argument.store(argument, Ordering::Release);
+    }
+}

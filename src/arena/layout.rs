@@ -1,0 +1,168 @@
+//! Where the regions of a reservation lie: pure arithmetic on its size. Called by `arena::reservation`.
+//!
+//! From low to high addresses, with a gap of [`GUARD_BYTES`] without access around each, so that the kernel can neither
+//! merge a foreign mapping into one of them nor two of them into one:
+//!
+//! ```text
+//! | tables | headers | first blocks | blocks | rooms |
+//! ```
+//!
+//! *Tables* hold the reservation's own record, chunk and room records, search hints and, at the end, memory for heaps;
+//! *headers* one 128-byte header for each slice of the block space, which is first blocks, a gap and blocks.
+
+use super::rooms::{ROOM_RECORD_BYTES, TIERS, Tier};
+use super::space::{CHUNK_RECORD_BYTES, HEADER_BYTES};
+use crate::limits::{
+    CHUNK_BYTES, FIRST_BLOCKS_BYTES, GUARD_BYTES, HUGE_BYTES_MIN, ROOMY_BYTES_MIN, SLICE_BYTES, SLICES_PER_CHUNK,
+};
+use crate::lockfree::hint_set;
+
+/// Search buckets of a block space: chunks by how many slices are free.
+pub(crate) const BUCKETS: usize = 7;
+
+/// Bytes kept for the record of a reservation at the start of its tables.
+pub(crate) const RESERVATION_RECORD_BYTES: usize = 4096;
+
+/// A range of bytes, counted from the aligned base of the reservation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Region {
+    pub(crate) start: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Region {
+    const fn end(self) -> usize {
+        self.start + self.bytes
+    }
+}
+
+/// The plan of one reservation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    /// Committed whole at the start: records and hints.
+    pub(crate) tables: Region,
+    /// The end of the tables region: memory for heaps, committed in steps.
+    pub(crate) heaps: Region,
+    /// Headers of all slices, committed in steps.
+    pub(crate) headers: Region,
+    /// Small blocks in small pages.
+    pub(crate) first: Region,
+    /// Blocks in hugepages.
+    pub(crate) blocks: Region,
+    /// Slots of huge blocks; empty in a narrow reservation.
+    pub(crate) rooms: Region,
+    /// The kinds of room, largest first; each starts where the one before ends.
+    pub(crate) tiers: [Tier; TIERS],
+    /// Chunks of the block space: first blocks, the gap, blocks.
+    pub(crate) chunk_count: u32,
+    /// All bytes from the aligned base on.
+    pub(crate) bytes: usize,
+}
+
+const fn round_up(bytes: usize, unit: usize) -> usize {
+    bytes.div_ceil(unit) * unit
+}
+
+impl Layout {
+    /// Bytes of tables for a block space of `chunk_count` chunks and `room_count` rooms, without the heaps.
+    pub(crate) fn table_bytes(chunk_count: usize, room_count: usize) -> usize {
+        let hint_words: usize = hint_set::words(chunk_count).iter().sum();
+        RESERVATION_RECORD_BYTES
+            + chunk_count * CHUNK_RECORD_BYTES
+            + room_count * ROOM_RECORD_BYTES
+            + BUCKETS * hint_words * size_of::<u64>()
+    }
+
+    /// The plan for `bytes` of address space, a power of two of at least 32 MiB; the first reservation of a process has
+    /// first blocks (`with_first`). A wide one gets rooms, a narrow one spends everything on blocks.
+    pub(crate) fn new(bytes: usize, with_first: bool) -> Option<Layout> {
+        let wide = bytes >= ROOMY_BYTES_MIN;
+        let unit = bytes / 32;
+        let tiers = if wide { Tier::all(unit) } else { [Tier::NONE; TIERS] };
+        let room_count = tiers.iter().map(|tier| tier.count as usize).sum();
+        let rooms_bytes = tiers.iter().map(|tier| tier.bytes()).sum::<usize>();
+        let first_bytes = match (with_first, wide) {
+            (false, _) => 0,
+            (true, true) => FIRST_BLOCKS_BYTES,
+            (true, false) => round_up((bytes / 8).min(FIRST_BLOCKS_BYTES), CHUNK_BYTES),
+        };
+        // Wide: four times the machine's memory. Narrow: what the rest leaves; headers take 1/512 of it.
+        let blocks_bytes = if wide {
+            4 * unit
+        } else {
+            let overhead = 7 * GUARD_BYTES + bytes / 64 + first_bytes;
+            bytes.checked_sub(overhead)? / CHUNK_BYTES * CHUNK_BYTES
+        };
+        let first_span = if first_bytes == 0 { 0 } else { first_bytes + GUARD_BYTES };
+        let chunk_count = (first_span + blocks_bytes) / CHUNK_BYTES;
+        let table_bytes = round_up(Self::table_bytes(chunk_count, room_count), SLICE_BYTES);
+        let heap_bytes = round_up((bytes / 4096).clamp(SLICE_BYTES, 1 << 30), SLICE_BYTES);
+        let header_bytes = round_up(chunk_count * SLICES_PER_CHUNK as usize * HEADER_BYTES, SLICE_BYTES);
+
+        let after = |region: Region| round_up(region.end(), CHUNK_BYTES) + GUARD_BYTES;
+        let tables = Region { start: GUARD_BYTES, bytes: table_bytes };
+        let heaps = Region { start: tables.end(), bytes: heap_bytes };
+        let headers = Region { start: after(heaps), bytes: header_bytes };
+        let first = Region { start: after(headers), bytes: first_bytes };
+        let blocks = Region { start: first.start + first_span, bytes: blocks_bytes };
+        // Rooms start at a multiple of the largest room or 1 GiB, so that each is as aligned as it is large, up to that.
+        let rooms_align = if wide { 1 << 30 } else { CHUNK_BYTES };
+        let rooms = Region { start: round_up(after(blocks), rooms_align), bytes: rooms_bytes };
+        let end = round_up(if wide { rooms.end() } else { blocks.end() }, CHUNK_BYTES) + GUARD_BYTES;
+        let layout = Layout {
+            tables,
+            heaps,
+            headers,
+            first,
+            blocks,
+            rooms,
+            tiers,
+            chunk_count: u32::try_from(chunk_count).ok()?,
+            bytes: end,
+        };
+        (end <= bytes && blocks_bytes >= CHUNK_BYTES).then_some(layout)
+    }
+
+    /// The largest request that a reservation of this plan could serve when empty.
+    pub(crate) fn largest_block_bytes(&self) -> usize {
+        self.tiers.iter().map(|tier| tier.room_bytes()).fold(self.blocks.bytes, usize::max)
+    }
+}
+
+const _: () = assert!(HUGE_BYTES_MIN >= CHUNK_BYTES);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Aim: for every size that a reservation may have, regions do not overlap, keep their gaps and fit.
+    #[test]
+    fn regions_keep_their_gaps_at_every_size() {
+        for shift in 25..=45 {
+            for with_first in [false, true] {
+                let Some(layout) = Layout::new(1 << shift, with_first) else { panic!("no layout at 2^{shift}") };
+                let regions = [layout.tables, layout.headers, layout.first, layout.blocks, layout.rooms];
+                let mut end = 0;
+                for region in regions.into_iter().filter(|region| region.bytes > 0) {
+                    assert!(region.start >= end + GUARD_BYTES, "2^{shift}: {regions:?}");
+                    assert_eq!(region.start % CHUNK_BYTES, 0);
+                    end = region.end().max(if region == layout.tables { layout.heaps.end() } else { 0 });
+                }
+                assert!(end + GUARD_BYTES <= layout.bytes && layout.bytes <= 1 << shift);
+                assert_eq!((layout.blocks.start - layout.first.start) % CHUNK_BYTES, 0);
+                let space_chunks = (layout.blocks.end() - layout.first.start) / CHUNK_BYTES;
+                assert_eq!(space_chunks, layout.chunk_count as usize);
+                assert!(layout.headers.bytes >= space_chunks * 32 * HEADER_BYTES);
+            }
+        }
+    }
+
+    #[test]
+    fn rooms_of_a_wide_reservation_hold_the_memory_several_times() {
+        let layout = Layout::new(1 << 40, true).unwrap();
+        assert_eq!(layout.largest_block_bytes(), 4 << 35);
+        assert_eq!(layout.tiers[0].room_bytes(), 1 << 35);
+        assert!(layout.rooms.start.is_multiple_of(1 << 30));
+        assert!(layout.tiers.iter().all(|tier| tier.count == 0 || tier.room_bytes() >= HUGE_BYTES_MIN));
+    }
+}

@@ -1,0 +1,21 @@
+//! Layer 3: the address space. Reservations, the chunks and slices of their block spaces, the rooms of their huge regions,
+//! memory for the allocator's own records, and the queue of what can be given back.
+//!
+//! Invariants: a chunk, a slice and a room have exactly one state and one owner; freed ranges are queued, never purged
+//! here; reserved address space is retained; no call takes mmap_lock for writing except to commit a step or to grow by a
+//! further reservation, and nothing is held across it.
+
+mod arena;
+mod layout;
+mod prefix;
+mod reservation;
+mod retired;
+mod rooms;
+mod space;
+
+pub(crate) use arena::{Arena, Found};
+pub(crate) use reservation::Reservation;
+pub(crate) use reservation::pointer_at;
+pub(crate) use retired::release_purges_after_fork;
+pub(crate) use rooms::RoomIndex;
+pub(crate) use space::{HEADER_BYTES, Run};

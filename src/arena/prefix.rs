@@ -1,0 +1,70 @@
+//! The committed prefix of a region: all of it in ready mode, growing geometrically in stepped mode. Called by
+//! `arena::space`, `arena::rooms` and `arena::reservation`.
+//!
+//! Invariant: `[base, base + committed)` is readable and writable. Committing is idempotent on untouched memory, so two
+//! threads that take the same step at the same time do no harm, and nobody waits.
+
+use core::ptr::NonNull;
+
+use crate::atomic::{AtomicUsize, Ordering};
+use crate::limits::SLICE_BYTES;
+use crate::os::{Kernel, Os};
+
+/// One region and how much of it is committed.
+pub(crate) struct Prefix {
+    base: NonNull<u8>,
+    bytes_max: usize,
+    step_bytes: usize,
+    growth: usize,
+    // any thread, only grows
+    committed: AtomicUsize,
+}
+
+impl Prefix {
+    /// A region with nothing committed, whose first step is `step_bytes` and whose later steps multiply what is committed
+    /// by `growth`.
+    pub(crate) const fn new(base: NonNull<u8>, bytes_max: usize, step_bytes: usize, growth: usize) -> Self {
+        Prefix { base, bytes_max, step_bytes, growth, committed: AtomicUsize::new(0) }
+    }
+
+    /// Bytes committed so far.
+    pub(crate) fn committed_bytes(&self) -> usize {
+        // Acquire: pairs with the Release in `ensure`.
+        self.committed.load(Ordering::Acquire)
+    }
+
+    /// Commits the whole region, if it has any bytes.
+    pub(crate) fn ensure_all<O: Os>(&self, kernel: &Kernel<O>) -> bool {
+        self.bytes_max == 0 || self.ensure(kernel, self.bytes_max)
+    }
+
+    /// Makes sure that the first `bytes` are committed. `false` if the kernel refuses even just those, or the region
+    /// ends before. Cost: a load; one system call when a step is due, and a page fault when it is the first.
+    pub(crate) fn ensure<O: Os>(&self, kernel: &Kernel<O>, bytes: usize) -> bool {
+        let have = self.committed_bytes();
+        if bytes <= have {
+            return true;
+        }
+        if bytes > self.bytes_max {
+            return false;
+        }
+        let least = bytes.div_ceil(SLICE_BYTES) * SLICE_BYTES;
+        let step = bytes.max(self.step_bytes).max(have.saturating_mul(self.growth)).div_ceil(SLICE_BYTES) * SLICE_BYTES;
+        for target in [step.min(self.bytes_max), least.min(self.bytes_max)] {
+            // SAFETY: `have < bytes <= target <= bytes_max`, so the range lies in our region.
+            let start = unsafe { self.base.byte_add(have) };
+            // SAFETY: the range is reserved by us and untouched; what another thread committed meanwhile stays as it is,
+            // as committing again does no harm.
+            if unsafe { kernel.commit(start, target - have) }.is_ok() {
+                if have == 0 {
+                    // SAFETY: the first byte of a region is never part of a block: see `Reservation::prepare`.
+                    unsafe { kernel.os().touch(self.base) };
+                }
+                // Release: pairs with the Acquire in `committed_bytes`.
+                self.committed.fetch_max(target, Ordering::Release);
+                return true;
+            }
+        }
+        false
+    }
+}

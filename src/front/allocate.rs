@@ -1,0 +1,224 @@
+//! Requests of every size, on any engine: the way through the layers, for `global` and for tests. Called by `front::global`.
+//!
+//! | request | served by |
+//! |---|---|
+//! | up to 512 KiB, aligned to 64 KiB at most | a block of a slab of the thread's heap |
+//! | up to 32 MiB | a large span in the blocks region |
+//! | more | a room with head-room to grow in place; a large span when rooms run out |
+
+use core::alloc::Layout;
+use core::ptr::{NonNull, copy_nonoverlapping, null_mut, write_bytes};
+
+use crate::arena::{Found, Reservation, RoomIndex, pointer_at};
+use crate::fatal::fatal;
+use crate::limits::{CHUNK_BYTES, GROWING_BYTES_MIN, HUGE_BYTES_MIN, WASTE_DIVISOR};
+use crate::os::Os;
+use crate::span::large::{self, Block};
+use crate::span::size_class::Class;
+use crate::span::slab::{Kind, Slab, read_link};
+use crate::thread::engine::Engine;
+use crate::thread::heap::Heap;
+use crate::units::Chunks;
+
+/// A live block, found by its address.
+enum Owner {
+    Slab(&'static Slab),
+    Large(&'static Reservation, &'static Slab),
+    Room(&'static Reservation, RoomIndex),
+}
+
+/// Ends the process unless `block` is the start of a live block or a room; says what holds it. `call` is the fixed text of
+/// the caller's complaint about a foreign pointer.
+fn owner_of<O: Os>(engine: &Engine<O>, block: usize) -> Owner {
+    match engine.arena().find(block) {
+        None => fatal("free: pointer is not of this allocator", block),
+        Some(Found::Room(reservation, room, offset)) => {
+            if offset != 0 {
+                fatal("free: pointer is not the start of a block", block);
+            }
+            Owner::Room(reservation, room)
+        }
+        Some(Found::Slice(reservation, slice)) => {
+            let slab = Slab::of_slice(reservation, slice);
+            match slab.kind() {
+                Kind::Slab => Owner::Slab(slab),
+                Kind::SlabRest => Owner::Slab(slab.first_of_rest()),
+                Kind::Large => Owner::Large(reservation, slab),
+                Kind::Free => fatal("free: block is not in use", block),
+            }
+        }
+    }
+}
+
+/// Memory for a request that no slab serves. `grows` says that the block has shown that it grows.
+#[cold]
+pub(crate) fn allocate_large<O: Os>(engine: &Engine<O>, bytes: usize, align_bytes: usize, grows: bool) -> Option<Block> {
+    let arena = engine.arena();
+    let room = || {
+        let chunks = Chunks::holding(bytes)?;
+        let (_, claimed) = arena.allocate_room(chunks, align_bytes)?;
+        Some(Block { base: claimed.base, zeroed_from: claimed.warm.in_bytes() })
+    };
+    if bytes >= HUGE_BYTES_MIN || grows && suits_room(bytes) {
+        room().or_else(|| large::allocate(arena, bytes, align_bytes))
+    } else {
+        large::allocate(arena, bytes, align_bytes).or_else(room)
+    }
+}
+
+/// Whether a growing block of `bytes` belongs in a room: large enough, and rounding to chunks wastes little.
+fn suits_room(bytes: usize) -> bool {
+    let waste = bytes.next_multiple_of(CHUNK_BYTES) - bytes;
+    bytes >= GROWING_BYTES_MIN && waste <= bytes / WASTE_DIVISOR
+}
+
+/// Memory for `layout`, on the given thread's heap. Null if there is none.
+#[inline(always)]
+pub(crate) fn allocate<O: Os>(engine: &Engine<O>, heap: &Heap, layout: Layout) -> *mut u8 {
+    match Class::holding_aligned(layout.size(), layout.align()) {
+        Some(class) => {
+            let block = heap.pop(class).or_else(|| heap.pop_slow(engine, class));
+            block.map_or(null_mut(), pointer_at)
+        }
+        None => allocate_large(engine, layout.size(), layout.align(), false).map_or(null_mut(), |b| b.base.as_ptr()),
+    }
+}
+
+/// Like [`allocate`], with every byte zero. Known zero memory is not written again.
+#[inline(always)]
+pub(crate) fn allocate_zeroed<O: Os>(engine: &Engine<O>, heap: &Heap, layout: Layout) -> *mut u8 {
+    let (base, zeroed_from) = match Class::holding_aligned(layout.size(), layout.align()) {
+        Some(class) => {
+            let Some(block) = heap.pop(class).or_else(|| heap.pop_slow(engine, class)) else { return null_mut() };
+            (pointer_at(block), if heap.pops_zeroed(class) { 0 } else { usize::MAX })
+        }
+        None => match allocate_large(engine, layout.size(), layout.align(), false) {
+            Some(block) => (block.base.as_ptr(), block.zeroed_from),
+            None => return null_mut(),
+        },
+    };
+    // SAFETY: the block holds `layout.size()` bytes and is the caller's alone.
+    unsafe { write_bytes(base, 0, layout.size().min(zeroed_from)) };
+    base
+}
+
+/// Frees a block, on the given thread's heap. The fast path: a block of a slab that the thread owns.
+///
+/// Caught, each with a line on standard error and an abort: a pointer that is not ours; one that is not the start of a
+/// block; a block that is free already, as long as it has not been handed out again.
+/// # Safety
+/// The program gives the block up.
+#[inline(always)]
+pub(crate) unsafe fn deallocate<O: Os>(engine: &Engine<O>, heap: &Heap, block: usize) {
+    if let Some(header) = engine.arena().primary().header_of(block) {
+        // SAFETY: headers that `header_of` gives are committed.
+        let slab = unsafe { Slab::at(header) };
+        if slab.is_owned_by(heap.address()) {
+            // SAFETY: a block of a slab that this thread owns is committed memory.
+            if slab.is_block(block) && !slab.looks_free(unsafe { read_link(block) }, heap.secret()) {
+                // SAFETY: the slab is this thread's, and the program has given the block up.
+                if unsafe { slab.push_free(block, heap.secret()) } {
+                    heap.slab_emptied(engine, slab);
+                }
+                return;
+            }
+            return heap.free_doubtful(engine, slab, block);
+        }
+    }
+    deallocate_slow(engine, heap, block);
+}
+
+/// Frees a block of any kind.
+#[cold]
+#[inline(never)]
+pub(crate) fn deallocate_slow<O: Os>(engine: &Engine<O>, heap: &Heap, block: usize) {
+    match owner_of(engine, block) {
+        Owner::Slab(slab) if slab.is_owned_by(heap.address()) => heap.free_doubtful(engine, slab, block),
+        Owner::Slab(slab) => heap.free_remote(engine, slab, block),
+        Owner::Large(reservation, slab) => large::deallocate(engine.arena(), reservation, slab, block),
+        Owner::Room(reservation, room) => {
+            if !engine.arena().free_room(reservation, room) {
+                fatal("free: block is free already", block);
+            }
+        }
+    }
+}
+
+/// Bytes that the program may use at `block`.
+pub(crate) fn usable_bytes<O: Os>(engine: &Engine<O>, block: usize) -> usize {
+    match owner_of(engine, block) {
+        Owner::Slab(slab) => slab.block_bytes(),
+        Owner::Large(_, slab) => slab.slices().in_bytes(),
+        Owner::Room(reservation, room) => {
+            reservation.rooms.state(room).map_or(0, |state| Chunks(state.live()).in_bytes())
+        }
+    }
+}
+
+/// Makes a block hold `bytes`: in place where it can, elsewhere otherwise. Null if there is no memory: the block is as
+/// before.
+/// # Safety
+/// `block` is live with `layout`, and given up if the result is not null.
+pub(crate) unsafe fn reallocate<O: Os>(
+    engine: &Engine<O>,
+    heap: &Heap,
+    block: NonNull<u8>,
+    layout: Layout,
+    bytes: usize,
+) -> *mut u8 {
+    let address = block.addr().get();
+    let align = layout.align();
+    let stays = match owner_of(engine, address) {
+        Owner::Slab(slab) => {
+            let have = slab.block_bytes();
+            // Half a block lost is the price of not copying; below that the memory is worth more.
+            bytes <= have && bytes >= have / 2
+        }
+        Owner::Large(reservation, slab) => {
+            let moves_to_slab = Class::holding_aligned(bytes, align).is_some();
+            let moves_to_room = bytes > slab.slices().in_bytes() && suits_room(bytes);
+            !moves_to_slab && !moves_to_room && large::resize(engine.arena(), reservation, slab, bytes).is_some()
+        }
+        Owner::Room(reservation, room) => {
+            let chunks = Chunks::holding(bytes);
+            let resized = chunks.filter(|_| bytes >= GROWING_BYTES_MIN / 2).and_then(|chunks| {
+                engine.arena().resize_room(reservation, room, chunks)
+            });
+            resized.is_some()
+        }
+    };
+    if stays {
+        return block.as_ptr();
+    }
+    // SAFETY: as for this function.
+    unsafe { move_block(engine, heap, block, layout, bytes) }
+}
+
+/// Copies a block to a new place.
+/// # Safety
+/// As [`reallocate`].
+#[cold]
+unsafe fn move_block<O: Os>(
+    engine: &Engine<O>,
+    heap: &Heap,
+    block: NonNull<u8>,
+    layout: Layout,
+    bytes: usize,
+) -> *mut u8 {
+    let target = match Class::holding_aligned(bytes, layout.align()) {
+        Some(class) => heap.pop(class).or_else(|| heap.pop_slow(engine, class)).map_or(null_mut(), pointer_at),
+        None => {
+            let grows = bytes > layout.size();
+            allocate_large(engine, bytes, layout.align(), grows).map_or(null_mut(), |target| target.base.as_ptr())
+        }
+    };
+    if !target.is_null() {
+        // SAFETY: 1. The old block holds `layout.size()` bytes, the new one `bytes`, and they do not overlap.
+        //         2. The program gives the old one up.
+        unsafe {
+            copy_nonoverlapping(block.as_ptr(), target, layout.size().min(bytes));
+            deallocate(engine, heap, block.addr().get());
+        }
+    }
+    target
+}

@@ -1,0 +1,73 @@
+//! Systems that are not Linux: the same surface over [`std::alloc::System`], with every promise off.
+
+extern crate std;
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::ptr::NonNull;
+use std::alloc::System;
+
+use crate::stats::Stats;
+
+/// When reserved memory is made usable; without effect here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Commit {
+    /// The default.
+    #[default]
+    Auto,
+    /// Everything at start.
+    Ready,
+    /// In steps.
+    Stepped,
+}
+
+/// The allocator of the system. This crate's own needs Linux; here it only forwards.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Antifreeze;
+
+impl Antifreeze {
+    /// The allocator.
+    pub const fn new() -> Self {
+        Antifreeze
+    }
+
+    /// Without effect here.
+    #[must_use]
+    pub const fn commit(self, _commit: Commit) -> Self {
+        self
+    }
+}
+
+// SAFETY: every method forwards to the system's allocator, which keeps the contract.
+unsafe impl GlobalAlloc for Antifreeze {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: forwarded as it came.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: forwarded as it came.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: forwarded as it came.
+        unsafe { System.dealloc(block, layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        // SAFETY: forwarded as it came.
+        unsafe { System.realloc(block, layout, bytes) }
+    }
+}
+
+/// All zero: nothing is counted here.
+pub fn stats() -> Stats {
+    Stats::default()
+}
+
+/// Zero: the system does not say.
+/// # Safety
+/// None here; on Linux `block` must be live.
+pub unsafe fn usable_size(_block: NonNull<u8>) -> usize {
+    0
+}

@@ -1,0 +1,15 @@
+//! Layer 6: what a program sees. The global allocator, options, and questions about it.
+//!
+//! Invariant: no unwinding leaves here; null means out of memory and nothing else.
+
+#[cfg(target_os = "linux")]
+mod allocate;
+#[cfg(target_os = "linux")]
+mod global;
+#[cfg(not(target_os = "linux"))]
+mod elsewhere;
+
+#[cfg(not(target_os = "linux"))]
+pub use elsewhere::{Antifreeze, Commit, stats, usable_size};
+#[cfg(target_os = "linux")]
+pub use global::{Antifreeze, stats, usable_size};

@@ -1,0 +1,43 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![warn(missing_docs)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[cfg(test)]
+extern crate std;
+
+// Modules in layer order: each may use those above it.
+mod atomic;
+#[cfg(target_os = "linux")]
+mod fatal;
+#[cfg(target_os = "linux")]
+mod limits;
+mod stats;
+#[cfg(target_os = "linux")]
+mod units;
+
+#[cfg(target_os = "linux")]
+mod lockfree;
+#[cfg(target_os = "linux")]
+mod os;
+
+#[cfg(target_os = "linux")]
+mod governor;
+#[cfg(target_os = "linux")]
+mod options;
+
+#[cfg(target_os = "linux")]
+mod arena;
+#[cfg(target_os = "linux")]
+mod span;
+#[cfg(target_os = "linux")]
+mod thread;
+
+mod front;
+
+#[cfg(not(target_os = "linux"))]
+pub use front::Commit;
+pub use front::{Antifreeze, stats, usable_size};
+#[cfg(target_os = "linux")]
+pub use options::Commit;
+pub use stats::{CallStats, Stats};

@@ -1,0 +1,98 @@
+//! Every constant of the allocator, with its unit, its reason and the relations that other code relies on.
+
+use static_assertions::const_assert;
+
+/// log2 of [`CHUNK_BYTES`].
+pub(crate) const CHUNK_SHIFT: u32 = 21;
+/// Bytes in a chunk: one PMD-mapped hugepage on x86-64, and on aarch64 with a 4 KiB granule (kernel documentation,
+/// `admin-guide/mm/transhuge`). The unit that is purged.
+pub(crate) const CHUNK_BYTES: usize = 1 << CHUNK_SHIFT;
+
+/// log2 of [`SLICE_BYTES`].
+pub(crate) const SLICE_SHIFT: u32 = 16;
+/// Bytes in a slice, the unit of spans: the largest page size Linux has on common machines (64 KiB on aarch64), so a
+/// slice is whole pages everywhere; mimalloc's and snmalloc's small pages are as large.
+pub(crate) const SLICE_BYTES: usize = 1 << SLICE_SHIFT;
+/// Slices in a chunk: the width of one half of a chunk word.
+pub(crate) const SLICES_PER_CHUNK: u32 = 32;
+const_assert!(SLICE_BYTES * SLICES_PER_CHUNK as usize == CHUNK_BYTES);
+
+/// Bytes of small blocks served from 4 KiB pages before hugepages are used, so that a small program stays small.
+pub(crate) const FIRST_BLOCKS_BYTES: usize = 64 << 20;
+const_assert!(FIRST_BLOCKS_BYTES.is_multiple_of(CHUNK_BYTES));
+
+/// Requests of at least this many bytes get a slot (a room of the huge region). Rounding to a whole chunk wastes at most
+/// 2 MiB / 32 MiB = 6 % there.
+pub(crate) const HUGE_BYTES_MIN: usize = 32 << 20;
+const_assert!(HUGE_BYTES_MIN.is_multiple_of(CHUNK_BYTES));
+
+/// A block that grows by `realloc` to at least this many bytes moves into a slot, if that wastes less than
+/// 1/[`WASTE_DIVISOR`]: it has shown that it grows, and in a slot it never needs to be copied again.
+pub(crate) const GROWING_BYTES_MIN: usize = CHUNK_BYTES;
+/// The waste allowed to a large request is its size divided by this.
+pub(crate) const WASTE_DIVISOR: usize = 8;
+
+/// Largest block that comes from a slab; larger requests are spans of whole slices. At this size rounding up to slices
+/// wastes less than 64 KiB / 512 KiB = 12.5 %.
+pub(crate) const SLAB_BLOCK_BYTES_MAX: usize = 512 << 10;
+const_assert!(SLICE_BYTES * WASTE_DIVISOR <= SLAB_BLOCK_BYTES_MAX);
+
+/// Alignment that every block has without asking.
+pub(crate) const BLOCK_ALIGN_BYTES: usize = 16;
+
+/// Bytes of an address range that a slab carves into blocks at a time: one 4 KiB page, so that a slab touches memory as
+/// its blocks are asked for. Not the run-time page size: on larger pages it is only a smaller step.
+pub(crate) const CARVE_BYTES: usize = 4096;
+
+/// Slabs of one class with free blocks that a heap keeps to itself; more go to the shared pool, where every thread can
+/// take them and the background thread can release those that became empty.
+pub(crate) const PARTIAL_SLABS_MAX: u32 = 64;
+
+/// Alignment of a reservation: 1 GiB, so that alignments up to that need no search and 1 GiB hugepages stay possible.
+pub(crate) const RESERVATION_ALIGN_BYTES: usize = 1 << 30;
+/// A reservation is this many times the machine's memory rounded up to a power of two.
+pub(crate) const RESERVATION_PER_MEMORY: usize = 32;
+/// Smallest first try for the reservation: 256 GiB of address space cost nothing.
+pub(crate) const RESERVATION_BYTES_MIN: usize = 256 << 30;
+/// Largest reservation: 32 TiB of the 128 TiB that x86-64 gives a process.
+pub(crate) const RESERVATION_BYTES_MAX: usize = 32 << 40;
+/// Halving ends here: less address space than this is not worth a reservation.
+pub(crate) const RESERVATION_BYTES_FLOOR: usize = 16 << 20;
+/// Below this size a reservation has no rooms: head-room is a luxury of wide address spaces.
+pub(crate) const ROOMY_BYTES_MIN: usize = 64 << 30;
+/// Reservations that one process can have: the first, and growth.
+pub(crate) const RESERVATION_COUNT_MAX: usize = 64;
+
+/// Bytes of the gap without access on each side of a region. Keeps the kernel from merging a foreign mapping into ours
+/// and catches runs off the end. One chunk, so that chunk arithmetic goes on across it.
+pub(crate) const GUARD_BYTES: usize = CHUNK_BYTES;
+
+/// Stepped mode: bytes committed at first in the first-blocks region.
+pub(crate) const STEP_FIRST_BYTES: usize = 8 << 20;
+/// Stepped mode: smallest step of the blocks region and of a room; every next step doubles what is committed.
+pub(crate) const STEP_BYTES_MIN: usize = 64 << 20;
+/// Stepped mode: bytes of headers committed at first: enough for 2 GiB of blocks.
+pub(crate) const STEP_HEADER_BYTES: usize = 4 << 20;
+/// Stepped mode: bytes for heaps committed at first.
+pub(crate) const STEP_HEAP_BYTES: usize = 1 << 20;
+/// Stepped mode: rooms in use at one time; further huge blocks come from the blocks region, whose committed prefix grows
+/// in few steps.
+pub(crate) const STEPPED_ROOMS_MAX: u32 = 6;
+
+/// Entries of the queue of retired ranges. When it is full the background thread looks at every chunk instead.
+pub(crate) const RETIRED_ENTRIES: usize = 4096;
+const_assert!(RETIRED_ENTRIES.is_power_of_two());
+
+/// How long a free chunk stays resident before it is purged, in milliseconds: long enough that a busy program takes it
+/// back warm, short enough that an operator sees memory come back.
+pub(crate) const LINGER_MS: u64 = 500;
+/// Most bytes that one purge call covers where pages are 4 KiB: 0.07 to 0.08 ms per MiB were measured, so 2 MiB stay
+/// under [`HOLD_BUDGET_NS`].
+pub(crate) const PURGE_PIECE_BYTES: usize = CHUNK_BYTES;
+/// Most bytes that one purge call covers where hugepages back the range: 3 µs per MiB were measured.
+pub(crate) const PURGE_PIECE_HUGE_BYTES: usize = 64 << 20;
+/// Nanoseconds that one purge call should stay under.
+pub(crate) const HOLD_BUDGET_NS: u64 = 250_000;
+/// Pause between purge calls in nanoseconds. Without it a tight loop can win the lock again until the kernel hands it over
+/// after 4 ms.
+pub(crate) const PURGE_PAUSE_NS: u64 = 50_000;

@@ -1,0 +1,1 @@
+//! Plain tests of the structures, on real atomics; the interleavings are loom-tests' business.

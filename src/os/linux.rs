@@ -1,0 +1,190 @@
+//! The real kernel. The only file that makes memory system calls.
+
+use core::ffi::c_void;
+use core::num::NonZeroI32;
+use core::ptr::{NonNull, null, null_mut};
+
+use super::{Advice, Facts, Os, OsError};
+use crate::atomic::AtomicU32;
+use crate::units::Nanos;
+
+/// `MADV_DONTNEED_LOCKED` (Linux 5.18, include/uapi/asm-generic/mman-common.h): purges locked memory as well.
+const MADV_DONTNEED_LOCKED: i32 = 24;
+/// `CAP_IPC_LOCK` (include/uapi/linux/capability.h).
+const CAP_IPC_LOCK: u32 = 14;
+/// `_LINUX_CAPABILITY_VERSION_3`.
+const CAPABILITY_VERSION: u32 = 0x2008_0522;
+
+/// Linux by way of libc.
+pub(crate) struct Linux;
+
+/// The error that libc has just reported.
+fn last_error() -> OsError {
+    // SAFETY: `__errno_location` gives the address of this thread's errno, always valid.
+    from_number(unsafe { *libc::__errno_location() })
+}
+
+fn from_number(number: i32) -> OsError {
+    OsError(NonZeroI32::new(number).unwrap_or(NonZeroI32::MIN))
+}
+
+fn check(result: i32) -> Result<(), OsError> {
+    if result == 0 { Ok(()) } else { Err(last_error()) }
+}
+
+/// Whether the process has `CAP_IPC_LOCK` in effect.
+fn may_lock_everything() -> bool {
+    let mut header = [CAPABILITY_VERSION, 0];
+    // Two sets of effective, permitted, inheritable, 32 capabilities each (capget(2)).
+    let mut sets = [[0_u32; 3]; 2];
+    // SAFETY: capget(2) with version 3 reads `header` (version, pid 0 = this process) and fills two sets.
+    let result = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) };
+    result == 0 && sets.iter().take(1).any(|set| set.iter().take(1).any(|effective| effective >> CAP_IPC_LOCK & 1 == 1))
+}
+
+fn clock(clock: libc::clockid_t) -> Nanos {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is live. The monotonic clocks cannot fail on Linux; if they did, time would stand at zero.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    Nanos((time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64))
+}
+
+impl Os for Linux {
+    fn facts(&self) -> Facts {
+        let mut info = core::mem::MaybeUninit::<libc::sysinfo>::zeroed();
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: 1. sysinfo(2) and getrlimit(2) fill the live structs they are given; zeroed ones are valid as well.
+        //         2. sysconf reads a number.
+        let (page_bytes, memory_bytes) = unsafe {
+            libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit);
+            libc::sysinfo(info.as_mut_ptr());
+            let info = info.assume_init();
+            (libc::sysconf(libc::_SC_PAGESIZE), (info.totalram as usize).saturating_mul(info.mem_unit as usize))
+        };
+        Facts {
+            page_bytes: usize::try_from(page_bytes).unwrap_or(4096),
+            memory_bytes,
+            lockable_bytes: if may_lock_everything() { usize::MAX } else { limit.rlim_cur as usize },
+        }
+    }
+
+    fn secret(&self) -> usize {
+        // SAFETY: getauxval(3) reads a table; AT_RANDOM names 16 random bytes that the kernel put on the stack.
+        let bytes = unsafe {
+            let address = libc::getauxval(libc::AT_RANDOM) as usize;
+            core::ptr::with_exposed_provenance::<[u8; 16]>(address).as_ref()
+        };
+        // Mixed, because libc makes its own secrets of the same bytes. Odd, so that no secret is ever zero.
+        let word = bytes.map_or(0x5bd1_e995_9d2c_5681, |bytes| u128::from_le_bytes(*bytes) as u64);
+        let mixed = (word ^ word >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed ^ mixed >> 29) as usize | 1
+    }
+
+    fn reserve(&self, bytes: usize) -> Result<NonNull<u8>, OsError> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a fresh private mapping at an address of the kernel's choice touches no memory of the program.
+        let base = unsafe { libc::mmap(null_mut(), bytes, libc::PROT_NONE, flags, -1, 0) };
+        if base == libc::MAP_FAILED { Err(last_error()) } else { NonNull::new(base.cast()).ok_or_else(last_error) }
+    }
+
+    unsafe fn unreserve(&self, base: NonNull<u8>, bytes: usize) -> Result<(), OsError> {
+        // SAFETY: the caller owns the range and nothing refers to it.
+        check(unsafe { libc::munmap(base.as_ptr().cast(), bytes) })
+    }
+
+    unsafe fn commit(&self, base: NonNull<u8>, bytes: usize) -> Result<(), OsError> {
+        // SAFETY: the range is ours; giving access to it takes nothing from anyone.
+        check(unsafe { libc::mprotect(base.as_ptr().cast(), bytes, libc::PROT_READ | libc::PROT_WRITE) })
+    }
+
+    unsafe fn advise(&self, base: NonNull<u8>, bytes: usize, advice: Advice) -> Result<(), OsError> {
+        let advice = match advice {
+            Advice::Hugepages => libc::MADV_HUGEPAGE,
+            Advice::NoHugepages => libc::MADV_NOHUGEPAGE,
+        };
+        // SAFETY: the range is ours, and both kinds of advice leave contents alone.
+        check(unsafe { libc::madvise(base.as_ptr().cast(), bytes, advice) })
+    }
+
+    unsafe fn purge(&self, base: NonNull<u8>, bytes: usize) -> Result<(), OsError> {
+        // SAFETY: the caller owns the range and no block in it is live, so losing its contents is what is wanted.
+        let result = check(unsafe { libc::madvise(base.as_ptr().cast(), bytes, libc::MADV_DONTNEED) });
+        match result {
+            Err(error) if error.0.get() == libc::EINVAL => {
+                // SAFETY: as above.
+                check(unsafe { libc::madvise(base.as_ptr().cast(), bytes, MADV_DONTNEED_LOCKED) })
+            }
+            other => other,
+        }
+    }
+
+    unsafe fn touch(&self, place: NonNull<u8>) {
+        // SAFETY: the caller says that the byte is committed and holds no data.
+        unsafe { place.write_volatile(0) };
+    }
+
+    fn coarse_now(&self) -> Nanos {
+        clock(libc::CLOCK_MONOTONIC_COARSE)
+    }
+
+    fn now(&self) -> Nanos {
+        clock(libc::CLOCK_MONOTONIC)
+    }
+
+    fn yield_now(&self) {
+        // SAFETY: no arguments, no effect on memory.
+        unsafe { libc::sched_yield() };
+    }
+
+    fn sleep(&self, time: Nanos) {
+        let second = 1_000_000_000;
+        let time = libc::timespec { tv_sec: (time.0 / second) as i64, tv_nsec: (time.0 % second) as i64 };
+        // SAFETY: `time` is live; the time left after an interruption is not asked for.
+        unsafe { libc::nanosleep(&raw const time, null_mut()) };
+    }
+
+    fn wait(&self, word: &AtomicU32, expected: u32) {
+        let flags = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+        // SAFETY: futex(2) reads the live word; no time-out. Returning early for any reason is allowed.
+        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), flags, expected, null::<libc::timespec>()) };
+    }
+
+    fn wake(&self, word: &AtomicU32) {
+        // SAFETY: futex(2) uses the address as a key only.
+        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1) };
+    }
+
+    unsafe fn start_thread(
+        &self,
+        stack: NonNull<u8>,
+        stack_bytes: usize,
+        main: extern "C" fn(*mut c_void) -> *mut c_void,
+        argument: *mut c_void,
+    ) -> Result<(), OsError> {
+        let as_result = |number: i32| if number == 0 { Ok(()) } else { Err(from_number(number)) };
+        let mut attributes = core::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
+        let mut thread = core::mem::MaybeUninit::<libc::pthread_t>::uninit();
+        let mut all = core::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        let mut before = core::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: 1. Attributes and signal sets are initialised by the first call on each, before any other use.
+        //         2. The stack is the thread's alone, by the caller's promise, and `argument` outlives the thread.
+        //         3. The signal mask is put back before this returns; the new thread inherits the blocked one.
+        unsafe {
+            as_result(libc::pthread_attr_init(attributes.as_mut_ptr()))?;
+            libc::pthread_attr_setdetachstate(attributes.as_mut_ptr(), libc::PTHREAD_CREATE_DETACHED);
+            let placed = as_result(libc::pthread_attr_setstack(attributes.as_mut_ptr(), stack.as_ptr().cast(), stack_bytes));
+            let started = placed.and_then(|()| {
+                libc::sigfillset(all.as_mut_ptr());
+                libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+                let started = libc::pthread_create(thread.as_mut_ptr(), attributes.as_ptr(), main, argument);
+                if started == 0 {
+                    libc::pthread_setname_np(thread.assume_init(), c"antifreeze-gov".as_ptr());
+                }
+                libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), null_mut());
+                as_result(started)
+            });
+            libc::pthread_attr_destroy(attributes.as_mut_ptr());
+            started
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Layer 1: the kernel, as one trait. What each call needs, does, costs and locks is said here and nowhere else.
+//!
+//! Invariant: no policy, and no state beyond what was read at start; every error of the kernel is returned, never
+//! swallowed. Only `linux.rs` makes memory calls.
+
+pub(crate) mod environ;
+#[cfg(test)]
+pub(crate) mod fake;
+mod kernel;
+mod linux;
+
+pub(crate) use kernel::Kernel;
+pub(crate) use linux::Linux;
+
+use core::num::NonZeroI32;
+use core::ptr::NonNull;
+
+use crate::atomic::AtomicU32;
+use crate::units::Nanos;
+
+/// An error number of the kernel, such as `ENOMEM`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct OsError(pub(crate) NonZeroI32);
+
+/// How a mapping wants to be treated. A type, because advice values are numbers, not flags, and must not be combined.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Advice {
+    /// Back it with hugepages from the first touch (`MADV_HUGEPAGE`).
+    Hugepages,
+    /// Never back it with hugepages, so that khugepaged leaves it alone (`MADV_NOHUGEPAGE`).
+    NoHugepages,
+}
+
+/// What the machine and the process are like, read once at start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    /// Bytes in a page.
+    pub(crate) page_bytes: usize,
+    /// Bytes of memory in the machine.
+    pub(crate) memory_bytes: usize,
+    /// Bytes of address space that this process may lock into memory: all (`usize::MAX`) with `CAP_IPC_LOCK`, otherwise
+    /// `RLIMIT_MEMLOCK`.
+    pub(crate) lockable_bytes: usize,
+}
+
+/// What the allocator asks of the kernel. `linux.rs` asks the real one; `fake.rs` fails on demand.
+pub(crate) trait Os: Sync {
+    /// Page size, memory, limits. Two to three system calls, none of which takes mmap_lock.
+    fn facts(&self) -> Facts;
+
+    /// A random word that differs from process to process. No system call.
+    fn secret(&self) -> usize;
+
+    /// Takes `bytes` of address space without access. Linux: `mmap(PROT_NONE, MAP_NORESERVE)`; takes mmap_lock for
+    /// writing, some µs whatever the size.
+    /// # Errors
+    /// `ENOMEM` no such range or a limit on address space; `EAGAIN` too much would be locked.
+    fn reserve(&self, bytes: usize) -> Result<NonNull<u8>, OsError>;
+
+    /// Gives address space back that was never used. Linux: `munmap`; takes mmap_lock for writing, some µs.
+    /// Only at start-up and for reservations that could not be set up.
+    /// # Safety
+    /// `[base, base + bytes)` came from [`Os::reserve`], whole pages, and nothing refers to it.
+    /// # Errors
+    /// `ENOMEM` too many mappings.
+    unsafe fn unreserve(&self, base: NonNull<u8>, bytes: usize) -> Result<(), OsError>;
+
+    /// Makes untouched reserved pages readable and writable; they read as zeroes. Linux: `mprotect`; takes mmap_lock for
+    /// writing, 1 to 9 µs on untouched memory. Calling it again on the same range does no harm.
+    /// # Safety
+    /// The range is whole pages of a reservation of ours, and untouched or committed before.
+    /// # Errors
+    /// `ENOMEM` strict overcommit, `RLIMIT_DATA` or too many mappings.
+    unsafe fn commit(&self, base: NonNull<u8>, bytes: usize) -> Result<(), OsError>;
+
+    /// Sets a flag on a whole mapping. Linux: `madvise`; takes mmap_lock for writing, 1 to 8 µs.
+    /// # Safety
+    /// The range is one whole untouched mapping of ours.
+    /// # Errors
+    /// `EINVAL` the kernel was built without hugepages.
+    unsafe fn advise(&self, base: NonNull<u8>, bytes: usize, advice: Advice) -> Result<(), OsError>;
+
+    /// Gives the contents of the range back; later reads see zeroes. Linux: `madvise(MADV_DONTNEED)`, or
+    /// `MADV_DONTNEED_LOCKED` where memory is locked. Takes the lock of the one mapping since Linux 6.17, before that
+    /// mmap_lock for reading; 3 µs per MiB of hugepages, 70 to 80 µs per MiB of 4 KiB pages.
+    /// # Safety
+    /// The caller owns the range: whole pages inside one mapping of ours, with no live block.
+    /// # Errors
+    /// `EAGAIN` a kernel resource was short; `EINVAL` the range is locked on a kernel before 5.18.
+    unsafe fn purge(&self, base: NonNull<u8>, bytes: usize) -> Result<(), OsError>;
+
+    /// Writes zero to the byte at `place`, which makes the kernel back its page: later faults in the mapping then need no
+    /// mmap_lock. Takes mmap_lock for reading if it is the first fault of its mapping.
+    /// # Safety
+    /// `place` is committed memory of ours that holds no data yet.
+    unsafe fn touch(&self, place: NonNull<u8>);
+
+    /// The monotonic clock, to the kernel's tick (1 to 4 ms). No system call.
+    fn coarse_now(&self) -> Nanos;
+
+    /// The monotonic clock. No system call.
+    fn now(&self) -> Nanos;
+
+    /// Gives the processor to another thread.
+    fn yield_now(&self);
+
+    /// Sleeps for `time`.
+    fn sleep(&self, time: Nanos);
+
+    /// Sleeps while `word` holds `expected`, until [`Os::wake`] or for no good reason.
+    fn wait(&self, word: &AtomicU32, expected: u32);
+
+    /// Wakes a thread that sleeps in [`Os::wait`] on `word`. One system call that takes no lock of the address space.
+    fn wake(&self, word: &AtomicU32);
+
+    /// Starts a detached thread named `antifreeze-gov`, with all signals blocked, that runs `main(argument)` on the given
+    /// stack, so that starting it maps nothing.
+    /// # Safety
+    /// `stack` is `stack_bytes` of committed memory for the thread alone, for ever; `argument` may be used there.
+    /// # Errors
+    /// `EAGAIN` no more threads allowed.
+    unsafe fn start_thread(
+        &self,
+        stack: NonNull<u8>,
+        stack_bytes: usize,
+        main: extern "C" fn(*mut core::ffi::c_void) -> *mut core::ffi::c_void,
+        argument: *mut core::ffi::c_void,
+    ) -> Result<(), OsError>;
+}

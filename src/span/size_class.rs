@@ -1,0 +1,227 @@
+//! Request size to size class and back, and how many slices a slab of each class takes. Pure; called by `thread` and
+//! `front`.
+//!
+//! Classes are 16 bytes apart up to 128, four to a doubling up to 32 KiB (as in jemalloc and mimalloc: at most 20 % of a
+//! block is lost to rounding), eight to a doubling up to 512 KiB, where it is at most 11 %.
+
+use crate::limits::{BLOCK_ALIGN_BYTES, SLAB_BLOCK_BYTES_MAX, SLICE_BYTES};
+
+/// Number of size classes.
+pub(crate) const CLASS_COUNT: usize = 72;
+
+const LINEAR_CLASSES: usize = 8;
+const LINEAR_BYTES_MAX: usize = 128;
+const QUARTER_CLASSES: usize = 32;
+const QUARTER_BYTES_MAX: usize = 32 << 10;
+
+/// Requests up to this size find their class in a table.
+const TABLE_BYTES_MAX: usize = 1024;
+
+/// A size class: always below [`CLASS_COUNT`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Class(u8);
+
+/// What all slabs of a class have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClassShape {
+    /// Bytes in a block.
+    pub(crate) block_bytes: u32,
+    /// Blocks in a slab.
+    pub(crate) capacity: u32,
+    /// Slices in a slab.
+    pub(crate) slices: u32,
+    /// `ceil(2^64 / block_bytes)`: `n` is a multiple of `block_bytes` if and only if `n * inverse mod 2^64 < inverse`, for
+    /// all `n` below 2^32 (Lemire, Kaser, Kurz: Faster remainder by direct computation, 2019).
+    pub(crate) inverse: u64,
+}
+
+const fn class_bytes(index: usize) -> usize {
+    if index < LINEAR_CLASSES {
+        return (index + 1) * BLOCK_ALIGN_BYTES;
+    }
+    if index < LINEAR_CLASSES + QUARTER_CLASSES {
+        let place = index - LINEAR_CLASSES;
+        return (LINEAR_BYTES_MAX << (place / 4)) / 4 * (5 + place % 4);
+    }
+    let place = index - LINEAR_CLASSES - QUARTER_CLASSES;
+    (QUARTER_BYTES_MAX << (place / 8)) / 8 * (9 + place % 8)
+}
+
+/// The class of `bytes` by arithmetic; `bytes` in 1 ..= [`SLAB_BLOCK_BYTES_MAX`].
+const fn index_of(bytes: usize) -> usize {
+    if bytes <= LINEAR_BYTES_MAX {
+        return bytes.div_ceil(BLOCK_ALIGN_BYTES).saturating_sub(1);
+    }
+    let last = bytes - 1;
+    let top = last.ilog2() as usize;
+    if bytes <= QUARTER_BYTES_MAX {
+        LINEAR_CLASSES + (top - 7) * 4 + (last >> (top - 2) & 3)
+    } else {
+        LINEAR_CLASSES + QUARTER_CLASSES + (top - 15) * 8 + (last >> (top - 3) & 7)
+    }
+}
+
+/// Slices for a slab: the fewest that hold enough blocks (8, fewer if those would pass 1 MiB) and lose at most 1/32 at
+/// the end.
+const fn slab_slices(block_bytes: usize) -> usize {
+    let blocks_min = if block_bytes <= 128 << 10 { 8 } else { (1 << 20) / block_bytes };
+    let mut slices = 1;
+    loop {
+        let bytes = slices * SLICE_BYTES;
+        if bytes / block_bytes >= blocks_min && bytes % block_bytes * 32 <= bytes {
+            return slices;
+        }
+        slices += 1;
+    }
+}
+
+static SHAPES: [ClassShape; CLASS_COUNT] = {
+    let mut shapes = [ClassShape { block_bytes: 0, capacity: 0, slices: 0, inverse: 0 }; CLASS_COUNT];
+    let mut index = 0;
+    while index < CLASS_COUNT {
+        let block_bytes = class_bytes(index);
+        let slices = slab_slices(block_bytes);
+        shapes[index] = ClassShape {
+            block_bytes: block_bytes as u32,
+            capacity: (slices * SLICE_BYTES / block_bytes) as u32,
+            slices: slices as u32,
+            inverse: u64::MAX / block_bytes as u64 + 1,
+        };
+        index += 1;
+    }
+    shapes
+};
+
+static TABLE: [u8; TABLE_BYTES_MAX / BLOCK_ALIGN_BYTES + 1] = {
+    let mut table = [0; TABLE_BYTES_MAX / BLOCK_ALIGN_BYTES + 1];
+    let mut step = 0;
+    while step < table.len() {
+        table[step] = index_of(step * BLOCK_ALIGN_BYTES) as u8;
+        step += 1;
+    }
+    table
+};
+
+const _: () = assert!(class_bytes(CLASS_COUNT - 1) == SLAB_BLOCK_BYTES_MAX);
+const _: () = assert!(index_of(SLAB_BLOCK_BYTES_MAX) == CLASS_COUNT - 1);
+
+impl Class {
+    /// Every class, smallest first.
+    pub(crate) fn all() -> impl Iterator<Item = Class> {
+        (0..CLASS_COUNT as u8).map(Class)
+    }
+
+    /// The class of the smallest blocks that hold `bytes`; `None` above [`SLAB_BLOCK_BYTES_MAX`].
+    #[inline(always)]
+    pub(crate) fn holding(bytes: usize) -> Option<Class> {
+        if bytes <= TABLE_BYTES_MAX {
+            // SAFETY: `bytes <= TABLE_BYTES_MAX`, so rounded up it is at most the table's last entry.
+            return Some(Class(unsafe { *TABLE.get_unchecked(bytes.div_ceil(BLOCK_ALIGN_BYTES)) }));
+        }
+        (bytes <= SLAB_BLOCK_BYTES_MAX).then(|| Class(index_of(bytes) as u8))
+    }
+
+    /// The class of the smallest blocks that hold `bytes` and all lie at multiples of `align_bytes`, a power of two;
+    /// `None` if no slab has such.
+    #[inline(always)]
+    pub(crate) fn holding_aligned(bytes: usize, align_bytes: usize) -> Option<Class> {
+        if align_bytes <= BLOCK_ALIGN_BYTES { Self::holding(bytes) } else { Self::search_aligned(bytes, align_bytes) }
+    }
+
+    #[cold]
+    fn search_aligned(bytes: usize, align_bytes: usize) -> Option<Class> {
+        // Slabs start at a multiple of a slice, so a block is aligned if its size is a multiple.
+        if align_bytes > SLICE_BYTES {
+            return None;
+        }
+        let mut class = Self::holding(bytes.max(align_bytes))?;
+        while !class.shape().block_bytes.is_multiple_of(align_bytes as u32) {
+            class = (class.index() + 1 < CLASS_COUNT).then(|| Class(class.0 + 1))?;
+        }
+        Some(class)
+    }
+
+    /// A class from the number that [`Class::index`] gave.
+    pub(crate) fn from_index(index: u8) -> Option<Class> {
+        ((index as usize) < CLASS_COUNT).then_some(Class(index))
+    }
+
+    /// The number of the class, below [`CLASS_COUNT`].
+    #[inline(always)]
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The shape of its slabs.
+    #[inline(always)]
+    pub(crate) fn shape(self) -> &'static ClassShape {
+        // SAFETY: a class is always below CLASS_COUNT, the length of the table.
+        unsafe { SHAPES.get_unchecked(self.index()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Oracle: the first class in order that is large enough.
+    fn naive(bytes: usize) -> usize {
+        (0..CLASS_COUNT).find(|index| class_bytes(*index) >= bytes).unwrap()
+    }
+
+    #[test]
+    fn every_size_gets_the_smallest_class_that_holds_it() {
+        for bytes in 0..=SLAB_BLOCK_BYTES_MAX {
+            let class = Class::holding(bytes).unwrap();
+            assert_eq!(class.index(), naive(bytes), "{bytes}");
+        }
+        assert_eq!(Class::holding(SLAB_BLOCK_BYTES_MAX + 1), None);
+    }
+
+    #[test]
+    fn slabs_are_well_filled_and_fit_the_shared_word() {
+        for class in Class::all() {
+            let shape = class.shape();
+            let bytes = shape.slices as usize * SLICE_BYTES;
+            let lost = bytes - (shape.capacity * shape.block_bytes) as usize;
+            assert!(lost * 32 <= bytes, "{class:?} loses {lost} of {bytes}");
+            assert!(shape.capacity >= 2 && shape.slices <= 16, "{shape:?}");
+            assert!(bytes / BLOCK_ALIGN_BYTES < (1 << 20) - 1);
+            assert_eq!(shape.block_bytes as usize % BLOCK_ALIGN_BYTES, 0);
+        }
+    }
+
+    #[test]
+    fn rounding_loses_a_fifth_at_most_and_a_ninth_above_32_kib() {
+        for index in LINEAR_CLASSES..CLASS_COUNT {
+            let [below, above] = [class_bytes(index - 1), class_bytes(index)];
+            let parts = if above > QUARTER_BYTES_MAX { 9 } else { 5 };
+            assert!((above - below - 1) * parts < above, "{below}..{above}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn aligned_requests_get_aligned_blocks(bytes in 0_usize..=SLAB_BLOCK_BYTES_MAX, shift in 0_u32..=17) {
+            let align = 1_usize << shift;
+            match Class::holding_aligned(bytes, align) {
+                Some(class) => {
+                    let block = class.shape().block_bytes as usize;
+                    prop_assert!(block >= bytes && (block.is_multiple_of(align) || align <= BLOCK_ALIGN_BYTES));
+                    let smaller = (0..class.index()).map(class_bytes);
+                    let mut fitting = smaller.filter(|block| *block >= bytes && block.is_multiple_of(align));
+                    prop_assert!(align <= BLOCK_ALIGN_BYTES || fitting.next().is_none());
+                }
+                None => prop_assert!(align > SLICE_BYTES || bytes.next_multiple_of(align) > SLAB_BLOCK_BYTES_MAX),
+            }
+        }
+
+        #[test]
+        fn the_inverse_tells_multiples_from_the_rest(index in 0_usize..CLASS_COUNT, offset in 0_u64..(1 << 20)) {
+            let shape = SHAPES[index];
+            let says = offset.wrapping_mul(shape.inverse) < shape.inverse;
+            prop_assert_eq!(says, offset % u64::from(shape.block_bytes) == 0);
+        }
+    }
+}

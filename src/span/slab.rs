@@ -1,0 +1,453 @@
+//! The header of a slice, and slabs: spans cut into blocks of one class. Called by `thread::heap`, `span::pool` and
+//! `span::large`.
+//!
+//! Invariant: of a slab that is owned, only the owner touches `used`, `carved`, `free` and the queue links; everybody may
+//! push on `remote`. A block is in exactly one place: with the program, on the owner's bin, on `free`, or on `remote`.
+//! `used` counts all carved blocks that are not on `free`.
+//!
+//! Lists are linked through the first word of the free blocks. A link is exclusive-ored with the process's secret, so that
+//! a program's data is never taken for one, and a list ends in its slab's base with the low bit set. Both together let
+//! [`Slab::looks_free`] tell by one comparison that a block that is freed is probably free already.
+
+use core::cell::Cell;
+use core::ptr::null;
+
+use super::size_class::Class;
+use crate::arena::{HEADER_BYTES, Reservation, Run, pointer_at};
+use crate::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::lockfree::orphan_stack::Record;
+use crate::lockfree::remote_free::{Chain, Place, RemoteFree};
+use crate::limits::{BLOCK_ALIGN_BYTES, CARVE_BYTES};
+use crate::units::{SliceIndex, Slices};
+
+/// What a slice is part of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// Nothing: free, or never used.
+    Free,
+    /// The first slice of a slab.
+    Slab,
+    /// A later slice of a slab.
+    SlabRest,
+    /// The first slice of a large span.
+    Large,
+}
+
+impl Kind {
+    const fn to_word(self) -> u32 {
+        match self {
+            Kind::Free => 0,
+            Kind::Slab => 1,
+            Kind::SlabRest => 2,
+            Kind::Large => 3,
+        }
+    }
+
+    const fn from_word(word: u32) -> Self {
+        match word {
+            1 => Kind::Slab,
+            2 => Kind::SlabRest,
+            3 => Kind::Large,
+            _ => Kind::Free,
+        }
+    }
+}
+
+/// The header of one slice. Zeroed memory is a free slice.
+#[repr(C, align(128))]
+pub(crate) struct Slab {
+    // First cache line: what a free by the owner needs.
+    /// Address of the heap that owns the slab, 0 for none. Written by the owner, compared by any thread.
+    owner: AtomicUsize,
+    /// First byte of the span. Set once per use.
+    base: Cell<usize>,
+    /// [`ClassShape::inverse`](super::size_class::ClassShape). Set once per use.
+    inverse: Cell<u64>,
+    /// First free block, or the end mark. Owner.
+    free: Cell<usize>,
+    /// Bytes from the base on that have been cut into blocks. Written by the owner, read by any thread that frees.
+    carved_bytes: AtomicU32,
+    /// Carved blocks that are not on `free`. Owner.
+    used: Cell<u32>,
+    /// Bytes in a block. Set once per use.
+    block_bytes: Cell<u32>,
+    /// Number of the size class. Set once per use.
+    class: Cell<u8>,
+    /// Whether blocks not carved yet read as zeroes. Set once per use.
+    zeroed: Cell<bool>,
+    /// [`Kind`]. Any thread: whoever turns a large span to free has freed it.
+    kind: AtomicU32,
+
+    // Second cache line: what others need.
+    /// Frees by other threads, and who may own the slab. Any thread.
+    remote: RemoteFree,
+    /// `used` when the slab was put in the pool: with as many blocks on `remote` it is empty. Any thread.
+    pooled_used: AtomicU32,
+    /// Slices in the span. Set once per use.
+    slices: Cell<u32>,
+    /// Kind `SlabRest`: slices back to the first one. Set once per use.
+    back: Cell<u32>,
+    /// Number of the reservation. Set once per use.
+    reservation: Cell<u32>,
+    /// Link in the stack of slabs without owner. Any thread.
+    link: AtomicU64,
+    /// Neighbours in the owner's queue of slabs with free blocks. Owner.
+    next: Cell<*const Slab>,
+    previous: Cell<*const Slab>,
+}
+
+static_assertions::const_assert_eq!(size_of::<Slab>(), HEADER_BYTES);
+
+// SAFETY: the atomics are for all threads. The cells are written by the owner only; ownership changes hands through the
+// Release and Acquire exchanges of `remote` and of the pool's stack. Cells that other threads read (`base`, `inverse`,
+// `block_bytes`, `class`, `slices`, `back`, `reservation`) do not change while the slab has blocks, and whoever frees a
+// block got it, directly or not, from the thread that set them.
+unsafe impl Sync for Slab {}
+
+/// The first word of a free block.
+/// # Safety
+/// `block` is a free block of ours that the caller may touch.
+#[inline(always)]
+pub(crate) unsafe fn read_link(block: usize) -> usize {
+    // SAFETY: blocks are at least 16 bytes, 16-byte aligned and committed; the caller has the right to it.
+    unsafe { pointer_at(block).cast::<usize>().read() }
+}
+
+/// Sets the first word of a free block.
+/// # Safety
+/// As [`read_link`].
+#[inline(always)]
+pub(crate) unsafe fn write_link(block: usize, word: usize) {
+    // SAFETY: as in `read_link`.
+    unsafe { pointer_at(block).cast::<usize>().write(word) }
+}
+
+/// Whether a list position is the end mark rather than a block.
+#[inline(always)]
+pub(crate) const fn is_end(block: usize) -> bool {
+    block & 1 != 0
+}
+
+impl Slab {
+    /// The header at an address that [`Primary::header_of`](crate::arena::Primary) or [`Slab::of_slice`] computed.
+    /// # Safety
+    /// `address` is that of a committed header of a reservation.
+    #[inline(always)]
+    pub(crate) unsafe fn at(address: usize) -> &'static Slab {
+        // SAFETY: headers live for ever, zeroed ones are valid, and all that changes is in cells or atomics.
+        unsafe { &*pointer_at(address).cast::<Slab>() }
+    }
+
+    /// The header of a slice.
+    pub(crate) fn of_slice(reservation: &Reservation, slice: SliceIndex) -> &'static Slab {
+        let headers = reservation.space.headers().addr().get();
+        // SAFETY: headers up to the frontier are committed, and slices that callers name lie below it.
+        unsafe { Self::at(headers + slice.0 as usize * HEADER_BYTES) }
+    }
+
+    /// Makes a run of slices a slab of `class`, owned by the heap at `owner`.
+    pub(crate) fn create(reservation: &'static Reservation, run: Run, class: Class, owner: usize) -> &'static Slab {
+        let slab = Self::of_slice(reservation, run.start);
+        let base = reservation.space.address(run.start).addr().get();
+        slab.base.set(base);
+        slab.inverse.set(class.shape().inverse);
+        slab.free.set(base | 1);
+        slab.carved_bytes.store(0, Ordering::Relaxed);
+        slab.used.set(0);
+        slab.block_bytes.set(class.shape().block_bytes);
+        slab.class.set(class.index() as u8);
+        slab.zeroed.set(run.zeroed);
+        slab.remote.reset();
+        slab.slices.set(run.count.0);
+        // Relaxed: set before the reservation was published.
+        slab.reservation.set(reservation.number.load(Ordering::Relaxed) as u32);
+        slab.next.set(null());
+        slab.previous.set(null());
+        for back in 1..run.count.0 {
+            let rest = Self::of_slice(reservation, run.start.plus(Slices(back)));
+            rest.back.set(back);
+            rest.kind.store(Kind::SlabRest.to_word(), Ordering::Relaxed);
+        }
+        // Relaxed: other threads learn of the slab through its blocks.
+        slab.kind.store(Kind::Slab.to_word(), Ordering::Relaxed);
+        slab.owner.store(owner, Ordering::Relaxed);
+        slab
+    }
+
+    /// Makes the header that of a large span.
+    pub(crate) fn create_large(reservation: &'static Reservation, run: Run) -> &'static Slab {
+        let slab = Self::of_slice(reservation, run.start);
+        slab.base.set(reservation.space.address(run.start).addr().get());
+        slab.slices.set(run.count.0);
+        slab.reservation.set(reservation.number.load(Ordering::Relaxed) as u32);
+        // Relaxed: other threads learn of the span through its one block.
+        slab.kind.store(Kind::Large.to_word(), Ordering::Relaxed);
+        slab
+    }
+
+    /// Owner of an empty slab: makes its slices free ones. The caller gives the run back after that.
+    pub(crate) fn dissolve(&self, reservation: &'static Reservation) -> (SliceIndex, Slices) {
+        let start = self.start_slice(reservation);
+        let count = Slices(self.slices.get());
+        // Relaxed: the release of the run's bits orders this before the next use of the slices.
+        self.owner.store(0, Ordering::Relaxed);
+        for back in 0..count.0 {
+            Self::of_slice(reservation, start.plus(Slices(back))).kind.store(Kind::Free.to_word(), Ordering::Relaxed);
+        }
+        (start, count)
+    }
+
+    /// Turns a large span to free; `false` if another thread did, or it never was one.
+    pub(crate) fn take_large(&self) -> bool {
+        // AcqRel: one of two racing frees wins, and the loser sees it; the run's release publishes the rest.
+        let [large, free] = [Kind::Large.to_word(), Kind::Free.to_word()];
+        self.kind.compare_exchange(large, free, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// The first slice of the span.
+    pub(crate) fn start_slice(&self, reservation: &Reservation) -> SliceIndex {
+        SliceIndex::of_offset(self.base.get() - reservation.space.base().addr().get())
+    }
+
+    /// What the slice is part of.
+    pub(crate) fn kind(&self) -> Kind {
+        // Relaxed: see `create`.
+        Kind::from_word(self.kind.load(Ordering::Relaxed))
+    }
+
+    /// Kind `SlabRest`: the header of the slab's first slice.
+    pub(crate) fn first_of_rest(&self) -> &'static Slab {
+        let address = core::ptr::from_ref(self).addr() - self.back.get() as usize * HEADER_BYTES;
+        // SAFETY: the first slice's header lies `back` headers before this one.
+        unsafe { Self::at(address) }
+    }
+
+    /// Whether the heap at `heap` owns the slab. Exact for that heap's own thread.
+    #[inline(always)]
+    pub(crate) fn is_owned_by(&self, heap: usize) -> bool {
+        // Relaxed: only the thread of that heap ever sets or clears this value.
+        self.owner.load(Ordering::Relaxed) == heap
+    }
+
+    /// Owner, or who becomes it: sets the owner; 0 for none.
+    pub(crate) fn set_owner(&self, heap: usize) {
+        // Relaxed: see `is_owned_by`.
+        self.owner.store(heap, Ordering::Relaxed);
+    }
+
+    /// First byte of the span.
+    pub(crate) fn base(&self) -> usize {
+        self.base.get()
+    }
+
+    /// Bytes in a block of a slab.
+    pub(crate) fn block_bytes(&self) -> usize {
+        self.block_bytes.get() as usize
+    }
+
+    /// Slices in the span.
+    pub(crate) fn slices(&self) -> Slices {
+        Slices(self.slices.get())
+    }
+
+    /// Owner of a large span: changes how many slices it has.
+    pub(crate) fn set_slices(&self, slices: Slices) {
+        self.slices.set(slices.0);
+    }
+
+    /// The size class.
+    pub(crate) fn class(&self) -> Option<Class> {
+        Class::from_index(self.class.get())
+    }
+
+    /// Number of the reservation.
+    pub(crate) fn reservation_number(&self) -> usize {
+        self.reservation.get() as usize
+    }
+
+    /// Frees by other threads, and who may own the slab.
+    pub(crate) fn remote(&self) -> &RemoteFree {
+        &self.remote
+    }
+
+    /// The slab's name on stacks.
+    pub(crate) fn record(&self) -> Record {
+        (core::ptr::from_ref(self).addr() / HEADER_BYTES) as Record
+    }
+
+    /// The slab that [`Slab::record`] named.
+    pub(crate) fn from_record(record: Record) -> &'static Slab {
+        // SAFETY: records name headers, which live for ever.
+        unsafe { Self::at(record as usize * HEADER_BYTES) }
+    }
+
+    /// The link in the stack of slabs without owner.
+    pub(crate) fn link(&self) -> &AtomicU64 {
+        &self.link
+    }
+
+    /// Whether `block` is the address of a carved block of this slab.
+    #[inline(always)]
+    pub(crate) fn is_block(&self, block: usize) -> bool {
+        let offset = block.wrapping_sub(self.base.get());
+        // Relaxed: who frees a block got it from the thread that carved it.
+        offset < self.carved_bytes.load(Ordering::Relaxed) as usize
+            && (offset as u64).wrapping_mul(self.inverse.get()) < self.inverse.get()
+    }
+
+    /// Whether the first word of a block, `word`, reads like a link of this slab's lists: then the block is free already,
+    /// or the program wrote by chance what happens once in 2^48 random words.
+    #[inline(always)]
+    pub(crate) fn looks_free(&self, word: usize, secret: usize) -> bool {
+        (word ^ secret).wrapping_sub(self.base.get()) < self.carved_bytes.load(Ordering::Relaxed) as usize
+    }
+
+    /// Owner: puts a block on the free list. Says whether the slab is empty now.
+    /// # Safety
+    /// The caller owns the slab, and `block` is one of its blocks that nobody uses.
+    #[inline(always)]
+    pub(crate) unsafe fn push_free(&self, block: usize, secret: usize) -> bool {
+        // SAFETY: nobody uses the block.
+        unsafe { write_link(block, self.free.get() ^ secret) };
+        self.free.set(block);
+        let used = self.used.get().wrapping_sub(1);
+        self.used.set(used);
+        used == 0
+    }
+
+    /// Owner: whether the free list has blocks.
+    pub(crate) fn has_free(&self) -> bool {
+        !is_end(self.free.get())
+    }
+
+    /// Owner: takes the whole free list; its blocks count as used from now on.
+    pub(crate) fn take_free(&self) -> usize {
+        let head = self.free.replace(self.base.get() | 1);
+        self.used.set(self.carved_blocks());
+        head
+    }
+
+    fn carved_blocks(&self) -> u32 {
+        self.carved_bytes.load(Ordering::Relaxed) / self.block_bytes.get().max(1)
+    }
+
+    /// Owner: takes what other threads have freed; the blocks go on counting as used. Gives the head of a list.
+    pub(crate) fn take_remote(&self) -> Option<usize> {
+        self.remote.take().map(|chain| self.block_at(chain.head))
+    }
+
+    /// Owner: whether all blocks are free, counting those that other threads have freed.
+    pub(crate) fn is_empty_with_remote(&self) -> bool {
+        self.used.get() == self.remote.count()
+    }
+
+    /// Owner: whether nothing is left: no free block, none freed by others, none to carve.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        !self.has_free() && self.remote.is_empty() && !self.can_carve()
+    }
+
+    fn capacity(&self) -> u32 {
+        self.class().map_or(0, |class| class.shape().capacity)
+    }
+
+    /// Owner: whether there are blocks to carve.
+    pub(crate) fn can_carve(&self) -> bool {
+        self.carved_blocks() < self.capacity()
+    }
+
+    /// Owner: whether blocks carved next read as zeroes but for their link.
+    pub(crate) fn is_zeroed(&self) -> bool {
+        self.zeroed.get()
+    }
+
+    /// Owner: cuts the next few blocks and gives them as a list; they count as used. The end mark if all are cut.
+    pub(crate) fn carve(&self, secret: usize) -> usize {
+        let block_bytes = self.block_bytes();
+        let done = self.carved_blocks();
+        let count = ((CARVE_BYTES / block_bytes).max(1) as u32).min(self.capacity() - done);
+        let first = self.base.get() + self.carved_bytes.load(Ordering::Relaxed) as usize;
+        for index in 0..count as usize {
+            let block = first + index * block_bytes;
+            let next = if index + 1 == count as usize { self.base.get() | 1 } else { block + block_bytes };
+            // SAFETY: the block lies in the slab, as `done + count <= capacity`, and nobody has seen it yet.
+            unsafe { write_link(block, next ^ secret) };
+        }
+        // Relaxed: who frees one of these blocks got it from us.
+        self.carved_bytes.store((done + count) * self.block_bytes.get(), Ordering::Relaxed);
+        self.used.set(self.used.get() + count);
+        if count == 0 { self.base.get() | 1 } else { first }
+    }
+
+    /// Owner: puts a list of blocks that count as used back on the free list.
+    /// # Safety
+    /// `head` is a list of this slab's blocks that nobody else uses.
+    pub(crate) unsafe fn return_list(&self, head: usize, secret: usize) {
+        let mut block = head;
+        while !is_end(block) {
+            // SAFETY: the caller's promise; `next` is read before the block is linked elsewhere.
+            unsafe {
+                let next = read_link(block) ^ secret;
+                self.push_free(block, secret);
+                block = next;
+            }
+        }
+    }
+
+    /// Owner: whether `block` is on the list that starts at `head`, of at most as many blocks as the slab has.
+    /// # Safety
+    /// `head` is a list of this slab's blocks, or the end mark.
+    pub(crate) unsafe fn list_has(&self, head: usize, block: usize, secret: usize) -> bool {
+        let mut at = head;
+        for _ in 0..=self.capacity() {
+            if is_end(at) || !self.is_block(at) {
+                return false;
+            }
+            if at == block {
+                return true;
+            }
+            // SAFETY: `at` is a free block of this slab.
+            at = unsafe { read_link(at) } ^ secret;
+        }
+        true
+    }
+
+    /// Owner: the head of the free list.
+    pub(crate) fn free_head(&self) -> usize {
+        self.free.get()
+    }
+
+    /// A block's place for the shared word: its offset in units of 16 bytes.
+    pub(crate) fn place_of(&self, block: usize) -> Place {
+        ((block - self.base.get()) / BLOCK_ALIGN_BYTES) as Place
+    }
+
+    fn block_at(&self, place: Place) -> usize {
+        self.base.get() + place as usize * BLOCK_ALIGN_BYTES
+    }
+
+    /// The link value that makes a list go on at `next`, or end.
+    pub(crate) fn link_to(&self, next: Option<Place>, secret: usize) -> usize {
+        next.map_or(self.base.get() | 1, |place| self.block_at(place)) ^ secret
+    }
+
+    /// A chain of one block.
+    pub(crate) fn chain_of(&self, block: usize) -> Chain {
+        Chain { head: self.place_of(block), count: 1 }
+    }
+
+    /// Owner, about to put the slab in the pool: notes how many blocks are used.
+    pub(crate) fn note_pooled_used(&self) {
+        // Relaxed: a hint for the freeing threads.
+        self.pooled_used.store(self.used.get(), Ordering::Relaxed);
+    }
+
+    /// `used` at the time when the slab was put in the pool. A hint.
+    pub(crate) fn pooled_used(&self) -> u32 {
+        self.pooled_used.load(Ordering::Relaxed)
+    }
+
+    /// The neighbours in the owner's queue. Owner.
+    pub(crate) fn neighbours(&self) -> (&Cell<*const Slab>, &Cell<*const Slab>) {
+        (&self.previous, &self.next)
+    }
+}

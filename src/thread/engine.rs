@@ -1,0 +1,120 @@
+//! All shared state of one allocator: the arena, the pool of slabs without owner, heaps without thread, the secret. Called
+//! by `front`; tests make engines of their own on the fake kernel.
+//!
+//! Invariant: started once; everything in it lives for ever.
+
+use core::ffi::c_void;
+use core::ptr::NonNull;
+
+use super::heap::{HEAP_BYTES, Heap};
+use crate::arena::{Arena, release_purges_after_fork};
+use crate::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::governor::{Next, Source};
+use crate::lockfree::orphan_stack::{OrphanStack, Record};
+use crate::options::Commit;
+use crate::os::Os;
+use crate::span::pool::Pool;
+use crate::units::Nanos;
+
+/// Alignment of records on stacks, see [`Record`].
+const RECORD_ALIGN: usize = 128;
+
+/// The shared state.
+pub(crate) struct Engine<O> {
+    arena: Arena<O>,
+    pool: Pool,
+    heaps: OrphanStack,
+    /// Set once, at start.
+    secret: AtomicUsize,
+}
+
+impl<O: Os> Engine<O> {
+    /// Not started.
+    pub(crate) const fn new(os: O) -> Self {
+        Engine {
+            arena: Arena::new(os),
+            pool: Pool::new(),
+            heaps: OrphanStack::from_head(AtomicU64::new(0)),
+            secret: AtomicUsize::new(0),
+        }
+    }
+
+    /// The arena.
+    #[inline(always)]
+    pub(crate) fn arena(&self) -> &Arena<O> {
+        &self.arena
+    }
+
+    /// Slabs without owner.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The process's secret that links are mixed with.
+    pub(crate) fn secret(&self) -> usize {
+        // Relaxed: set before the first block was given out.
+        self.secret.load(Ordering::Relaxed)
+    }
+
+    /// Takes the address space. `false` if the kernel gives none; may be tried again. Called once at a time.
+    pub(crate) fn start(&'static self, commit: Commit) -> bool {
+        self.secret.store(self.arena.kernel().os().secret(), Ordering::Relaxed);
+        if !self.arena.start(commit) {
+            return false;
+        }
+        self.arena.set_worker(Self::governor_main, core::ptr::from_ref(self).cast_mut().cast());
+        true
+    }
+
+    extern "C" fn governor_main(argument: *mut c_void) -> *mut c_void {
+        // SAFETY: `start` passes an engine that lives for ever.
+        let engine = unsafe { &*argument.cast::<Self>() };
+        engine.arena.governor().run(engine.arena.kernel(), engine)
+    }
+
+    /// A heap for a thread that has none: one that an ended thread left, or a new one.
+    pub(crate) fn acquire_heap(&self) -> Option<&'static Heap> {
+        // Relaxed: may be stale, and is thrown away then.
+        if let Some(record) = self.heaps.pop(|record| heap_of(record).link().load(Ordering::Relaxed)) {
+            return Some(heap_of(record));
+        }
+        let memory: NonNull<Heap> = self.arena.allocate_record(HEAP_BYTES)?.cast();
+        // SAFETY: the record is zeroed memory for this heap alone, page-aligned and large enough, and lives for ever.
+        unsafe {
+            memory.write(Heap::new(self.secret()));
+            Some(memory.as_ref())
+        }
+    }
+
+    /// Takes back the heap of a thread that ends.
+    pub(crate) fn release_heap(&self, heap: &'static Heap) {
+        heap.abandon(self);
+        let record = (heap.address() / RECORD_ALIGN) as Record;
+        // Relaxed: published by the push itself.
+        self.heaps.push(record, |next| heap.link().store(next, Ordering::Relaxed));
+    }
+
+    /// Forked child, where only the forking thread lives: the governor's thread is gone, and what it had taken for a purge
+    /// is free again. What other threads were doing at the moment of the fork stays as it was: blocks that they held are
+    /// lost to the child, and nothing else is.
+    pub(crate) fn after_fork_in_child(&self) {
+        self.arena.governor().reset();
+        release_purges_after_fork(&self.arena);
+    }
+}
+
+impl<O: Os> Source for Engine<O> {
+    fn next(&self, now: Nanos, huge_bytes_max: usize) -> Next {
+        self.pool.sweep(&self.arena);
+        self.arena.next(now, huge_bytes_max)
+    }
+
+    fn finish(&self, purged: bool) {
+        self.arena.finish(purged);
+    }
+}
+
+fn heap_of(record: Record) -> &'static Heap {
+    // SAFETY: records on the stack name heaps, which live for ever.
+    unsafe { &*crate::arena::pointer_at(record as usize * RECORD_ALIGN).cast::<Heap>() }
+}

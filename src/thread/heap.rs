@@ -1,0 +1,306 @@
+//! A thread's heap: for each size class a list of blocks to hand out, and the slabs they come from. Called by `front`.
+//!
+//! Invariant: one thread at a time uses a heap. The blocks on `free[class]` all belong to the slab that the heap allocates
+//! from in that class, and count as used there. A slab with no free block is given up at once: it belongs to nobody until
+//! one of its blocks is freed, and then to the thread that frees it.
+//!
+//! Keeping the list in the heap, apart from the slab's own free list, is what makes an allocation touch no header (snmalloc
+//! does so), and gives each slab a natural point, when the list runs out, at which rarer work is done (mimalloc).
+
+use core::cell::Cell;
+use core::ptr::{from_ref, null};
+
+use super::engine::Engine;
+use crate::atomic::AtomicU64;
+use crate::fatal::fatal;
+use crate::limits::PARTIAL_SLABS_MAX;
+use crate::lockfree::remote_free::Push;
+use crate::os::Os;
+use crate::span::pool;
+use crate::span::queue::SlabQueue;
+use crate::span::size_class::{CLASS_COUNT, Class};
+use crate::span::slab::{Slab, is_end, read_link, write_link};
+
+/// The end mark of a list that never had a slab.
+const NO_BLOCKS: usize = 1;
+
+/// What a heap has of one class, besides the list of blocks.
+struct Bin {
+    /// The slab that the list comes from; null for none.
+    slab: Cell<*const Slab>,
+    /// Whether the blocks on the list read as zeroes but for their link.
+    zeroed: Cell<bool>,
+    /// Other slabs of the heap with free blocks.
+    partial: SlabQueue,
+}
+
+/// The heap of one thread.
+#[repr(C, align(128))]
+pub(crate) struct Heap {
+    free: [Cell<usize>; CLASS_COUNT],
+    secret: Cell<usize>,
+    bins: [Bin; CLASS_COUNT],
+    /// Link in the stack of heaps without thread.
+    link: AtomicU64,
+}
+
+// SAFETY: cells are used by one thread at a time; heaps change threads through the stack's Release and Acquire. Other
+// threads only compare a heap's address. The static empty heap is never written: every write is behind a non-empty list or
+// a slab, of which it has none.
+unsafe impl Sync for Heap {}
+
+/// Bytes that a heap's record takes.
+pub(crate) const HEAP_BYTES: usize = 4096;
+static_assertions::const_assert!(size_of::<Heap>() <= HEAP_BYTES);
+
+/// The heap of a thread that has none yet: every list is empty, so that the first allocation takes the slow path.
+pub(crate) static EMPTY: Heap = Heap::new(0);
+
+impl Heap {
+    /// A heap without slabs.
+    pub(crate) const fn new(secret: usize) -> Self {
+        Heap {
+            free: [const { Cell::new(NO_BLOCKS) }; CLASS_COUNT],
+            secret: Cell::new(secret),
+            bins: [const { Bin { slab: Cell::new(null()), zeroed: Cell::new(false), partial: SlabQueue::new() } };
+                CLASS_COUNT],
+            link: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether this is the stand-in for threads that have no heap.
+    pub(crate) fn is_stand_in(&self) -> bool {
+        core::ptr::eq(self, &EMPTY)
+    }
+
+    /// The heap's address, by which slabs know their owner.
+    #[inline(always)]
+    pub(crate) fn address(&self) -> usize {
+        from_ref(self).addr()
+    }
+
+    /// The link in the stack of heaps without thread.
+    pub(crate) fn link(&self) -> &AtomicU64 {
+        &self.link
+    }
+
+    /// The process's secret that links are mixed with.
+    #[inline(always)]
+    pub(crate) fn secret(&self) -> usize {
+        self.secret.get()
+    }
+
+    #[inline(always)]
+    fn list(&self, class: Class) -> &Cell<usize> {
+        // SAFETY: a class is always below CLASS_COUNT, the length of the array.
+        unsafe { self.free.get_unchecked(class.index()) }
+    }
+
+    #[inline(always)]
+    fn bin(&self, class: Class) -> &Bin {
+        // SAFETY: a class is always below CLASS_COUNT, the length of the array.
+        unsafe { self.bins.get_unchecked(class.index()) }
+    }
+
+    /// The next block of `class`; `None` if the list is empty. The fast path: a few loads and stores. The block's first
+    /// word is zero, so that a later free does not take it for a free block.
+    #[inline(always)]
+    pub(crate) fn pop(&self, class: Class) -> Option<usize> {
+        let list = self.list(class);
+        let block = list.get();
+        if is_end(block) {
+            return None;
+        }
+        // SAFETY: blocks on the list are free and this thread's alone.
+        unsafe {
+            list.set(read_link(block) ^ self.secret.get());
+            write_link(block, 0);
+        }
+        Some(block)
+    }
+
+    /// Whether the block that [`pop`](Self::pop) gave last reads as zeroes.
+    #[inline(always)]
+    pub(crate) fn pops_zeroed(&self, class: Class) -> bool {
+        self.bin(class).zeroed.get()
+    }
+
+    /// Fills the list of `class` and takes a block. `None` if there is no memory.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn pop_slow<O: Os>(&self, engine: &Engine<O>, class: Class) -> Option<usize> {
+        let bin = self.bin(class);
+        loop {
+            // SAFETY: a bin's slab is null or a header, which lives for ever.
+            if let Some(slab) = unsafe { bin.slab.get().as_ref() } {
+                if self.refill(bin, slab, class) {
+                    return self.pop(class);
+                }
+                slab.set_owner(0);
+                if !slab.remote().detach() {
+                    // Blocks came back at the last moment.
+                    slab.set_owner(self.address());
+                    continue;
+                }
+                bin.slab.set(null());
+            }
+            let next = bin.partial.pop().or_else(|| engine.pool().take(class, self.address()));
+            let slab = match next {
+                Some(slab) => slab,
+                None => self.fresh(engine, class)?,
+            };
+            // What the slab before left: a nested call may have put one there.
+            if bin.slab.get().is_null() {
+                bin.slab.set(from_ref(slab));
+            } else {
+                self.keep_or_pool(engine, slab, class);
+            }
+        }
+    }
+
+    fn fresh<O: Os>(&self, engine: &Engine<O>, class: Class) -> Option<&'static Slab> {
+        let slices = crate::units::Slices(class.shape().slices);
+        let (reservation, run) = engine.arena().allocate_run(slices, 1)?;
+        Some(Slab::create(reservation, run, class, self.address()))
+    }
+
+    /// Puts free blocks of `slab` on the list, if it has any: those this thread freed, those others freed, new ones.
+    fn refill(&self, bin: &Bin, slab: &Slab, class: Class) -> bool {
+        let (head, zeroed) = if slab.has_free() {
+            (slab.take_free(), false)
+        } else if let Some(head) = slab.take_remote() {
+            (head, false)
+        } else if slab.can_carve() {
+            (slab.carve(self.secret()), slab.is_zeroed())
+        } else {
+            return false;
+        };
+        bin.zeroed.set(zeroed);
+        self.list(class).set(head);
+        true
+    }
+
+    /// After the last used block of `slab` was freed by this thread: gives the slab back, unless the heap allocates from
+    /// it.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn slab_emptied<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab) {
+        let Some(class) = slab.class() else { return };
+        let bin = self.bin(class);
+        if core::ptr::eq(bin.slab.get(), slab) {
+            return;
+        }
+        bin.partial.remove(slab);
+        pool::release(engine.arena(), slab);
+    }
+
+    /// Keeps a slab with free blocks, or gives it to all if this heap has many.
+    fn keep_or_pool<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab, class: Class) {
+        let bin = self.bin(class);
+        if bin.partial.count() < PARTIAL_SLABS_MAX {
+            bin.partial.push(slab);
+        } else {
+            engine.pool().put(slab, class);
+        }
+    }
+
+    /// Frees a block of a slab that this heap does not own. Checks what the fast path checks.
+    pub(crate) fn free_remote<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab, block: usize) {
+        if !slab.is_block(block) {
+            fatal("free: pointer is not the start of a block", block);
+        }
+        let secret = engine.secret();
+        // SAFETY: the block is committed memory of the slab, and the program gives it to us.
+        if slab.looks_free(unsafe { read_link(block) }, secret) {
+            fatal("free: block is free already", block);
+        }
+        // SAFETY: nobody else uses the block from now on.
+        let link = |next| unsafe { write_link(block, slab.link_to(next, secret)) };
+        match slab.remote().push(slab.chain_of(block), link) {
+            Push::Listed => {}
+            Push::Pooled(count) => {
+                if count >= slab.pooled_used()
+                    && let Some(class) = slab.class()
+                {
+                    engine.pool().ask_sweep(class);
+                    engine.arena().notify_governor();
+                }
+            }
+            Push::Adopted => {
+                let Some(class) = slab.class() else { return };
+                // SAFETY: the exchange made the slab ours, and nobody uses the block. A slab has two blocks or more, so
+                // it is not empty yet.
+                unsafe { slab.push_free(block, secret) };
+                if self.is_stand_in() {
+                    engine.pool().put(slab, class);
+                } else {
+                    slab.set_owner(self.address());
+                    self.keep_or_pool(engine, slab, class);
+                }
+            }
+        }
+    }
+
+    /// Frees a block of a slab of this heap that did not pass the fast path's checks: ends the process if it is not a
+    /// block, or free already; frees it if its contents only looked like a link.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn free_doubtful<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab, block: usize) {
+        if !slab.is_block(block) {
+            fatal("free: pointer is not the start of a block", block);
+        }
+        let Some(class) = slab.class() else { fatal("free: slab header is damaged", block) };
+        let secret = self.secret();
+        let active = core::ptr::eq(self.bin(class).slab.get(), slab);
+        // A block that another thread has freed waits on the remote list: look there too.
+        if let Some(head) = slab.take_remote() {
+            // SAFETY: the list was just taken; its blocks are nobody else's.
+            unsafe { slab.return_list(head, secret) };
+        }
+        // SAFETY: both are lists of this slab's blocks.
+        let free = unsafe {
+            slab.list_has(slab.free_head(), block, secret)
+                || active && slab.list_has(self.list(class).get(), block, secret)
+        };
+        if free {
+            fatal("free: block is free already", block);
+        }
+        // SAFETY: the block is on no list, so it was in use, and the program gives it to us.
+        if unsafe { slab.push_free(block, secret) } {
+            self.slab_emptied(engine, slab);
+        }
+    }
+
+    /// Gives up everything, because the thread ends: empty slabs go back, the others to the pool, full ones to nobody.
+    pub(crate) fn abandon<O: Os>(&self, engine: &Engine<O>) {
+        let secret = self.secret();
+        for class in Class::all() {
+            let bin = self.bin(class);
+            // SAFETY: a bin's slab is null or a header, which lives for ever.
+            if let Some(slab) = unsafe { bin.slab.replace(null()).as_ref() } {
+                let head = self.list(class).replace(NO_BLOCKS);
+                // SAFETY: the list holds blocks of the bin's slab and this thread's alone.
+                unsafe { slab.return_list(head, secret) };
+                self.give_up(engine, slab, class);
+            }
+            while let Some(slab) = bin.partial.pop() {
+                self.give_up(engine, slab, class);
+            }
+        }
+    }
+
+    fn give_up<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab, class: Class) {
+        loop {
+            if slab.is_empty_with_remote() {
+                return pool::release(engine.arena(), slab);
+            }
+            if !slab.is_exhausted() {
+                return engine.pool().put(slab, class);
+            }
+            slab.set_owner(0);
+            if slab.remote().detach() {
+                return;
+            }
+        }
+    }
+}

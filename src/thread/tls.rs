@@ -1,0 +1,92 @@
+//! Finds the heap of the calling thread. Called by `front`.
+//!
+//! On x86-64 Linux the pointer to the heap is a thread-local symbol of our own, read through the initial-exec model: an
+//! immediate offset from `fs` in an executable, one load of that offset and one `fs` load in a shared library, also when
+//! that is `dlopen`ed (the eight bytes fit the loader's reserve for such libraries). Rust's own thread-locals would call
+//! `__tls_get_addr` there. Elsewhere a constant-initialised `thread_local!` without destructor serves, which neither
+//! allocates nor registers anything.
+
+use super::heap::{EMPTY, Heap};
+
+#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
+mod place {
+    use super::{EMPTY, Heap};
+
+    core::arch::global_asm!(
+        ".pushsection .tdata.antifreeze_heap_0_1,\"awT\",@progbits",
+        ".p2align 3",
+        ".globl antifreeze_heap_0_1",
+        ".hidden antifreeze_heap_0_1",
+        ".type antifreeze_heap_0_1, @object",
+        ".size antifreeze_heap_0_1, 8",
+        "antifreeze_heap_0_1:",
+        ".quad {empty}",
+        ".popsection",
+        empty = sym EMPTY,
+    );
+
+    #[inline(always)]
+    pub(super) fn get() -> *const Heap {
+        let heap: *const Heap;
+        // SAFETY: reads this thread's copy of the symbol defined above, which always holds a pointer to a heap.
+        unsafe {
+            core::arch::asm!(
+                "mov {heap}, qword ptr [rip + antifreeze_heap_0_1@GOTTPOFF]",
+                "mov {heap}, qword ptr fs:[{heap}]",
+                heap = out(reg) heap,
+                options(pure, readonly, nostack, preserves_flags),
+            );
+        }
+        heap
+    }
+
+    pub(super) fn set(heap: *const Heap) {
+        // SAFETY: writes this thread's copy of the symbol; the scratch register is declared.
+        unsafe {
+            core::arch::asm!(
+                "mov {offset}, qword ptr [rip + antifreeze_heap_0_1@GOTTPOFF]",
+                "mov qword ptr fs:[{offset}], {heap}",
+                offset = out(reg) _,
+                heap = in(reg) heap,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64")))]
+mod place {
+    extern crate std;
+
+    use super::{EMPTY, Heap};
+    use core::cell::Cell;
+
+    std::thread_local! {
+        static HEAP: Cell<*const Heap> = const { Cell::new(&raw const EMPTY) };
+    }
+
+    pub(super) fn get() -> *const Heap {
+        HEAP.with(Cell::get)
+    }
+
+    pub(super) fn set(heap: *const Heap) {
+        HEAP.with(|place| place.set(heap));
+    }
+}
+
+/// The calling thread's heap, or the stand-in. Cost: two loads.
+#[inline(always)]
+pub(crate) fn heap() -> &'static Heap {
+    // SAFETY: the place holds the stand-in or what `set_heap` stored: heaps, which live for ever.
+    unsafe { &*place::get() }
+}
+
+/// Makes `heap` the calling thread's.
+pub(crate) fn set_heap(heap: &'static Heap) {
+    place::set(heap);
+}
+
+/// Takes the calling thread's heap away: it has the stand-in again.
+pub(crate) fn clear_heap() {
+    place::set(&raw const EMPTY);
+}

@@ -1,0 +1,10 @@
+//! The incident replay with `antifreeze` as the global allocator; started by the harness.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static GLOBAL: antifreeze::Antifreeze = antifreeze::Antifreeze::new();
+
+fn main() -> ExitCode {
+    stress::child::main("antifreeze", || Some(antifreeze::stats().write_lock_calls))
+}

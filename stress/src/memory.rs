@@ -1,0 +1,225 @@
+//! Memory of the machine and of this process: what is available, what is resident, and having the host back it.
+//!
+//! The harness asks [`available_bytes`] before it chooses a size and calls [`back`] before the first round;
+//! [`child`](crate::child) reads [`rss_kib`] and [`peak_rss_kib`]. Nothing read here takes `mmap_lock`: the files used
+//! are made from counters, unlike `/proc/self/smaps`.
+
+use std::fs;
+use std::io;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use nix::unistd::{SysconfVar, sysconf};
+
+/// The size of a page in bytes.
+pub fn page_bytes() -> usize {
+    sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(4096)
+}
+
+/// Bytes this process can still use: the machine's `MemAvailable`, or less if a control group's limit is nearer.
+pub fn available_bytes() -> io::Result<u64> {
+    let meminfo = fs::read_to_string("/proc/meminfo")?;
+    let machine = field_kib(&meminfo, "MemAvailable")
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/meminfo has no MemAvailable"))?
+        * 1024;
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    Ok(group_folders(&groups).iter().filter_map(|folder| group_available_bytes(folder)).fold(machine, u64::min))
+}
+
+/// The value of a `Name:   123 kB` line as in `/proc/meminfo` and `/proc/self/status`.
+pub fn field_kib(text: &str, name: &str) -> Option<u64> {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .and_then(|value| value.trim().strip_suffix("kB")?.trim_end().parse().ok())
+}
+
+/// The folders that may hold a memory limit for the groups in the text of `/proc/self/cgroup`, innermost first.
+///
+/// A limit may be set on any ancestor. Inside a container the path can name folders that are not visible; those are
+/// skipped when they are read.
+fn group_folders(groups: &str) -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    for line in groups.lines() {
+        let mut parts = line.splitn(3, ':');
+        let (Some(id), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else { continue };
+        let root = if id == "0" && controllers.is_empty() {
+            "/sys/fs/cgroup"
+        } else if controllers.split(',').any(|controller| controller == "memory") {
+            "/sys/fs/cgroup/memory"
+        } else {
+            continue;
+        };
+        folders
+            .extend(Path::new(path.trim_start_matches('/')).ancestors().map(|ancestor| Path::new(root).join(ancestor)));
+    }
+    folders
+}
+
+/// What one group leaves: its limit less its use, where file cache that can be dropped does not count as used.
+fn group_available_bytes(folder: &Path) -> Option<u64> {
+    let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
+    let (limit, used, cache_name) = match (read("memory.max"), read("memory.current")) {
+        (Some(limit), Some(used)) => (limit, used, "inactive_file"),
+        _ => (read("memory.limit_in_bytes")?, read("memory.usage_in_bytes")?, "total_inactive_file"),
+    };
+    let cache = read("memory.stat").and_then(|stat| stat_value(&stat, cache_name)).unwrap_or(0);
+    left_bytes(&limit, &used, cache)
+}
+
+/// The value of a `name 123` line as in a group's `memory.stat`.
+fn stat_value(stat: &str, name: &str) -> Option<u64> {
+    stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// Limit less use; `None` where there is no limit (`max`).
+fn left_bytes(limit: &str, used: &str, cache_bytes: u64) -> Option<u64> {
+    let limit: u64 = limit.trim().parse().ok()?;
+    let used: u64 = used.trim().parse().ok()?;
+    Some(limit.saturating_sub(used.saturating_sub(cache_bytes)))
+}
+
+/// Resident memory of this process now, in KiB.
+pub fn rss_kib() -> io::Result<u64> {
+    let statm = fs::read_to_string("/proc/self/statm")?;
+    let pages = resident_pages(&statm)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/self/statm is {statm:?}")))?;
+    Ok(pages * page_bytes() as u64 / 1024)
+}
+
+/// The second number of `/proc/self/statm`.
+fn resident_pages(statm: &str) -> Option<u64> {
+    statm.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// The most memory that was ever resident in this process, in KiB.
+///
+/// `statm` has no such number and a thread that samples it would miss the moment before the old table is freed, so this
+/// is the kernel's own high-water mark.
+pub fn peak_rss_kib() -> io::Result<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let peak = field_kib(&status, "VmHWM")
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/self/status has no VmHWM"))?;
+    Ok(peak.max(rss_kib()?))
+}
+
+/// An anonymous private mapping, unmapped when dropped.
+#[derive(Debug)]
+pub struct Mapping {
+    start: NonNull<u8>,
+    length_bytes: NonZeroUsize,
+}
+
+impl Mapping {
+    /// Maps `length_bytes` of zeroed memory that can be read and written.
+    pub fn new(length_bytes: NonZeroUsize) -> nix::Result<Self> {
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: the kernel chooses the address, so no memory in use is replaced.
+        let start = unsafe { mmap_anonymous(None, length_bytes, protection, MapFlags::MAP_PRIVATE)? };
+        Ok(Self { start: start.cast(), length_bytes })
+    }
+
+    /// Writes one byte at `offset_bytes`, which makes the kernel provide the page.
+    ///
+    /// # Panics
+    ///
+    /// If the offset is outside the mapping.
+    pub fn touch(&mut self, offset_bytes: usize) {
+        assert!(offset_bytes < self.length_bytes.get(), "offset {offset_bytes} is outside the mapping");
+        // SAFETY: the offset is inside the mapping, which is writable and owned by `self`. Volatile, because nobody
+        // reads the byte and the write must still happen.
+        unsafe { self.start.add(offset_bytes).write_volatile(1) };
+    }
+
+    /// Unmaps now and says whether the kernel agreed.
+    pub fn unmap(self) -> nix::Result<()> {
+        let (start, length_bytes) = (self.start, self.length_bytes);
+        std::mem::forget(self);
+        // SAFETY: this is exactly the mapping made in `new`, and with `self` forgotten nothing can use it any more.
+        unsafe { munmap(start.cast(), length_bytes.get()) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: this is exactly the mapping made in `new`, and nothing can use it after `self` is gone. The kernel
+        // refuses only a range that is not mapped, which this is, so there is no error to handle.
+        let _ = unsafe { munmap(self.start.cast(), self.length_bytes.get()) };
+    }
+}
+
+/// Touches and frees `bytes`, so that the host of a virtual machine has backed that much guest memory.
+///
+/// A page the host has not backed yet costs 10 to 50 times a usual fault, and whichever allocator came first would pay
+/// for all of them. Stops early (successfully) when `interrupted` is set.
+pub fn back(bytes: u64, interrupted: &AtomicBool) -> io::Result<()> {
+    const LOOK_UP_BYTES: usize = 16 << 20;
+    let length_bytes = usize::try_from(bytes)
+        .ok()
+        .and_then(NonZeroUsize::new)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("cannot back {bytes} bytes")))?;
+    let mut mapping = Mapping::new(length_bytes)?;
+    for offset_bytes in (0..length_bytes.get()).step_by(page_bytes()) {
+        if offset_bytes.is_multiple_of(LOOK_UP_BYTES) && interrupted.load(Ordering::Relaxed) {
+            break;
+        }
+        mapping.touch(offset_bytes);
+    }
+    Ok(mapping.unmap()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_found_by_its_whole_name() {
+        let text =
+            "MemTotal:       24684096 kB\nMemAvailableX: 1 kB\nMemAvailable:   24400768 kB\nHugePages_Total: 3\n";
+        assert_eq!(field_kib(text, "MemAvailable"), Some(24_400_768));
+        assert_eq!(field_kib(text, "MemTotal"), Some(24_684_096));
+        assert_eq!(field_kib(text, "Mem"), None);
+        assert_eq!(field_kib(text, "HugePages_Total"), None);
+    }
+
+    #[test]
+    fn statm_gives_the_resident_pages() {
+        assert_eq!(resident_pages("7890 456 300 12 0 99 0\n"), Some(456));
+        assert_eq!(resident_pages("7890"), None);
+    }
+
+    #[test]
+    fn every_ancestor_of_a_memory_group_is_looked_at() {
+        let folders = group_folders("12:cpuset:/x\n5:cpu,memory:/a/b\n0::/c\nnonsense\n");
+        let expected = [
+            "/sys/fs/cgroup/memory/a/b",
+            "/sys/fs/cgroup/memory/a",
+            "/sys/fs/cgroup/memory/",
+            "/sys/fs/cgroup/c",
+            "/sys/fs/cgroup/",
+        ];
+        assert_eq!(folders, expected.map(PathBuf::from));
+    }
+
+    #[test]
+    fn a_group_leaves_its_limit_less_what_cannot_be_dropped() {
+        assert_eq!(left_bytes("1000\n", "400\n", 100), Some(700));
+        assert_eq!(left_bytes("1000", "1500", 0), Some(0));
+        assert_eq!(left_bytes("max\n", "400\n", 0), None);
+        let stat = "anon 5\ninactive_file 70\ntotal_inactive_file 80\n";
+        assert_eq!(stat_value(stat, "inactive_file"), Some(70));
+        assert_eq!(stat_value(stat, "total_inactive_file"), Some(80));
+    }
+
+    #[test]
+    fn this_process_has_memory() {
+        let rss = rss_kib().unwrap();
+        assert!(rss > 0);
+        assert!(peak_rss_kib().unwrap() >= rss / 2);
+        assert!(available_bytes().unwrap() > 0);
+        back(1 << 20, &AtomicBool::new(false)).unwrap();
+        assert!(back(0, &AtomicBool::new(false)).is_err());
+    }
+}

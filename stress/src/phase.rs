@@ -1,0 +1,137 @@
+//! What a child's main thread is doing, shared with its canaries.
+//!
+//! [`child`](crate::child) sets the phase, the [`canary`](crate::canary) threads read it before and after every
+//! measurement, and [`report`](crate::report) prints one row for each phase.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+/// One stretch of the replay. Busy and quiet phases alternate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The map is allocated and filled to its last free slot.
+    Fill,
+    /// Nothing happens: what the canaries feel here is the machine, not the allocator.
+    Control,
+    /// The one insert that makes the map double.
+    Doubling,
+    /// The doubled map is left alone for a moment, and then every entry is read and checked.
+    AfterDoubling,
+    /// The map is dropped.
+    Drop,
+    /// Nothing happens any more; an allocator may still be giving memory back.
+    Idle,
+}
+
+impl Phase {
+    /// Every phase, in the order in which a replay goes through them.
+    pub const ALL: [Self; 6] = [Self::Fill, Self::Control, Self::Doubling, Self::AfterDoubling, Self::Drop, Self::Idle];
+
+    /// The position in [`Phase::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Whether the main thread works on memory in this phase.
+    pub const fn is_busy(self) -> bool {
+        matches!(self, Self::Fill | Self::Doubling | Self::Drop)
+    }
+
+    /// The phases to charge for a measurement that began in `begin` and ended in `end`.
+    ///
+    /// A wait that starts in a busy phase may end only after it (the doubling ends by freeing the old table), and a wait
+    /// that starts in a quiet phase may be caused by the busy one that follows, or even outlast it. So a measurement
+    /// that saw the phase change belongs to every busy phase it touched; one that did not belongs where it was.
+    pub fn charged(begin: Self, end: Self) -> impl Iterator<Item = Self> {
+        let touched = move |phase: &Self| begin <= *phase && *phase <= end;
+        let busy = Self::ALL.into_iter().any(|phase| touched(&phase) && phase.is_busy());
+        Self::ALL.into_iter().filter(move |phase| touched(phase) && (phase.is_busy() || !busy))
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Fill => "fill",
+            Self::Control => "idle before (control)",
+            Self::Doubling => "doubling",
+            Self::AfterDoubling => "after doubling",
+            Self::Drop => "drop",
+            Self::Idle => "idle afterwards",
+        })
+    }
+}
+
+/// The current phase, set by one thread and read by the canaries.
+#[derive(Debug, Default)]
+pub struct PhaseCell(AtomicU8);
+
+impl PhaseCell {
+    const ENDED: u8 = u8::MAX;
+
+    /// A cell in the first phase.
+    pub const fn new() -> Self {
+        Self(AtomicU8::new(0))
+    }
+
+    /// Enters `phase`.
+    pub fn set(&self, phase: Phase) {
+        self.0.store(phase as u8, Ordering::SeqCst);
+    }
+
+    /// Tells the canaries to stop.
+    pub fn end(&self) {
+        self.0.store(Self::ENDED, Ordering::SeqCst);
+    }
+
+    /// The phase now, or `None` once the replay has ended.
+    pub fn get(&self) -> Option<Phase> {
+        Phase::ALL.get(usize::from(self.0.load(Ordering::SeqCst))).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn charged(begin: Phase, end: Phase) -> Vec<Phase> {
+        Phase::charged(begin, end).collect()
+    }
+
+    #[test]
+    fn index_is_the_position_in_all() {
+        for (index, phase) in Phase::ALL.into_iter().enumerate() {
+            assert_eq!(phase.index(), index);
+        }
+    }
+
+    #[test]
+    fn a_measurement_inside_a_phase_is_charged_to_it() {
+        for phase in Phase::ALL {
+            assert_eq!(charged(phase, phase), [phase]);
+        }
+    }
+
+    #[test]
+    fn a_measurement_across_a_change_is_charged_to_the_busy_side() {
+        assert_eq!(charged(Phase::Control, Phase::Doubling), [Phase::Doubling]);
+        assert_eq!(charged(Phase::Doubling, Phase::AfterDoubling), [Phase::Doubling]);
+        assert_eq!(charged(Phase::AfterDoubling, Phase::Idle), [Phase::Drop]);
+        assert_eq!(charged(Phase::Doubling, Phase::Drop), [Phase::Doubling, Phase::Drop]);
+    }
+
+    #[test]
+    fn the_cell_gives_back_what_was_set_until_the_end() {
+        let cell = PhaseCell::new();
+        assert_eq!(cell.get(), Some(Phase::Fill));
+        for phase in Phase::ALL {
+            cell.set(phase);
+            assert_eq!(cell.get(), Some(phase));
+        }
+        cell.end();
+        assert_eq!(cell.get(), None);
+    }
+}
