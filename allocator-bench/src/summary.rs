@@ -1,0 +1,53 @@
+//! Reduces many figures to one: the median over rounds, the geometric mean over workloads. Called by the runner.
+
+/// The median of `values`, the lower of the two middle ones rounded up towards the other where their number is even.
+///
+/// Gives `None` for no values.
+pub fn median(values: impl IntoIterator<Item = u64>) -> Option<u64> {
+    let mut sorted: Vec<u64> = values.into_iter().collect();
+    sorted.sort_unstable();
+    let middle = sorted.len() / 2;
+    let upper = *sorted.get(middle)?;
+    if sorted.len() % 2 == 1 {
+        return Some(upper);
+    }
+    let lower = sorted[middle - 1];
+    Some(lower + (upper - lower).div_ceil(2))
+}
+
+/// The geometric mean of `values`, or `None` if there are none or one is not above zero.
+pub fn geometric_mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let (mut log_sum, mut count) = (0.0_f64, 0_u32);
+    for value in values {
+        if value.is_nan() || value <= 0.0 {
+            return None;
+        }
+        log_sum += value.ln();
+        count += 1;
+    }
+    (count > 0).then(|| (log_sum / f64::from(count)).exp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{geometric_mean, median};
+
+    #[test]
+    fn median_takes_the_middle() {
+        assert_eq!(median([]), None);
+        assert_eq!(median([4]), Some(4));
+        assert_eq!(median([9, 1, 5]), Some(5));
+        assert_eq!(median([9, 1, 5, 6]), Some(6));
+        assert_eq!(median([10, 20]), Some(15));
+        assert_eq!(median([u64::MAX, u64::MAX]), Some(u64::MAX));
+    }
+
+    #[test]
+    fn geometric_mean_multiplies() {
+        let mean = geometric_mean([1.0, 4.0, 16.0]).expect("all above zero");
+        assert!((mean - 4.0).abs() < 1e-9);
+        assert_eq!(geometric_mean([]), None);
+        assert_eq!(geometric_mean([1.0, 0.0]), None);
+        assert_eq!(geometric_mean([1.0, f64::NAN]), None);
+    }
+}

@@ -1,0 +1,74 @@
+//! Every workload at a tiny scale: in this process under its own allocator, and in each child under that child's. The
+//! results are checked, never the times.
+
+use std::process::{Command, Output};
+
+use allocator_bench::sample::Sample;
+use allocator_bench::workload::{self, Workload};
+
+const TINY_SCALE: f64 = 0.002;
+
+/// The children that this set of features builds.
+const CHILDREN: &[&str] = &[
+    env!("CARGO_BIN_EXE_bench-antifreeze"),
+    env!("CARGO_BIN_EXE_bench-system"),
+    #[cfg(feature = "peers")]
+    env!("CARGO_BIN_EXE_bench-mimalloc"),
+    #[cfg(feature = "peers")]
+    env!("CARGO_BIN_EXE_bench-snmalloc"),
+];
+
+fn thread_counts(workload: &Workload) -> impl Iterator<Item = usize> {
+    [1, 2].into_iter().filter(|&threads| threads <= workload.max_threads)
+}
+
+fn child(binary: &str, args: &[&str]) -> Output {
+    Command::new(binary).args(args).output().expect("the child can be started")
+}
+
+#[test]
+fn every_workload_plays_in_process() {
+    for workload in &workload::ALL {
+        for threads in thread_counts(workload) {
+            let checksum = (workload.run)(threads, TINY_SCALE);
+            assert_ne!(checksum, 0, "{} on {threads} threads did nothing", workload.name);
+        }
+    }
+}
+
+#[test]
+fn every_child_computes_the_same() {
+    for workload in &workload::ALL {
+        for threads in thread_counts(workload) {
+            let expected = (workload.run)(threads, TINY_SCALE);
+            for binary in CHILDREN {
+                let output = child(binary, &[workload.name, &threads.to_string(), &TINY_SCALE.to_string()]);
+                let report = String::from_utf8(output.stdout).expect("a report is text");
+                assert!(output.status.success(), "{binary} failed on {}", workload.name);
+                let sample: Sample = report.parse().expect("a report is a sample");
+                assert_eq!(sample.checksum, expected, "{binary} on {} with {threads} threads", workload.name);
+                assert!(sample.peak_rss_kib > 0, "{binary} reported no memory");
+            }
+        }
+    }
+}
+
+#[test]
+fn empty_children_return_at_once() {
+    for binary in CHILDREN {
+        let empty = child(binary, &["--empty"]);
+        assert!(empty.status.success() && empty.stdout.is_empty(), "{binary} --empty");
+        let rss = child(binary, &["--rss"]);
+        let peak_kib: u64 = String::from_utf8_lossy(&rss.stdout).trim().parse().expect("--rss prints a number");
+        assert!(peak_kib > 0, "{binary} --rss");
+    }
+}
+
+#[test]
+fn children_refuse_bad_arguments() {
+    for args in [&[] as &[&str], &["nothing", "1", "1"], &["churn", "0", "1"], &["churn", "1", "-1"]] {
+        let output = child(CHILDREN[0], args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("usage"), "{args:?}");
+    }
+}
