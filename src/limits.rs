@@ -21,6 +21,10 @@ const_assert!(SLICE_BYTES * SLICES_PER_CHUNK as usize == CHUNK_BYTES);
 pub(crate) const FIRST_BLOCKS_BYTES: usize = 64 << 20;
 const_assert!(FIRST_BLOCKS_BYTES.is_multiple_of(CHUNK_BYTES));
 
+/// Once this many chunks of small pages are in use, runs of more than one slice go to hugepages: the program is no longer
+/// small, and the rest of the small pages is better spent on small blocks.
+pub(crate) const FIRST_WIDE_CHUNKS: u32 = 4;
+
 /// Requests of at least this many bytes get a slot (a room of the huge region). Rounding to a whole chunk wastes at most
 /// 2 MiB / 32 MiB = 6 % there.
 pub(crate) const HUGE_BYTES_MIN: usize = 32 << 20;

@@ -9,7 +9,7 @@ use core::ptr::NonNull;
 use super::layout::BUCKETS;
 use super::prefix::Prefix;
 use crate::atomic::{AtomicBool, AtomicU32, Ordering};
-use crate::limits::{CHUNK_BYTES, SLICE_BYTES, SLICES_PER_CHUNK};
+use crate::limits::{CHUNK_BYTES, FIRST_WIDE_CHUNKS, SLICE_BYTES, SLICES_PER_CHUNK};
 use crate::lockfree::hint_set::HintSet;
 use crate::lockfree::slice_bitmap::{ChunkState, SliceBitmap};
 use crate::os::{Kernel, Os};
@@ -200,8 +200,12 @@ impl Space {
     }
 
     fn allocate_in_chunk<O: Os>(&self, kernel: &Kernel<O>, count: Slices, align: u32) -> Option<Run> {
+        // Relaxed: a hint that steers placement.
+        let small_program = self.first_frontier.load(Ordering::Relaxed) < FIRST_WIDE_CHUNKS.min(self.first_count);
+        let in_first = count.0 == 1 || small_program;
+        let lowest = if in_first { 0 } else { self.blocks_start() as usize };
         for (number, bucket) in self.buckets.iter().enumerate().skip(first_bucket(count.0)) {
-            let mut from = 0;
+            let mut from = lowest;
             for _ in 0..TRIES_PER_BUCKET {
                 let Some(found) = bucket.first_from(from) else { break };
                 let chunk = ChunkIndex(found as u32);
@@ -213,7 +217,8 @@ impl Space {
             }
         }
         loop {
-            let fresh = self.take_fresh_first(kernel).or_else(|| self.take_fresh(kernel, 1, CHUNK_BYTES))?;
+            let fresh_first = if in_first { self.take_fresh_first(kernel) } else { None };
+            let fresh = fresh_first.or_else(|| self.take_fresh(kernel, 1, CHUNK_BYTES))?;
             match self.claim_in(fresh, count, align) {
                 Some(run) => return Some(run),
                 // A neighbour has grown into it.

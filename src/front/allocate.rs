@@ -15,7 +15,7 @@ use crate::limits::{CHUNK_BYTES, GROWING_BYTES_MIN, HUGE_BYTES_MIN, WASTE_DIVISO
 use crate::os::Os;
 use crate::span::large::{self, Block};
 use crate::span::size_class::Class;
-use crate::span::slab::{Kind, Slab, read_link};
+use crate::span::slab::{Kind, Slab};
 use crate::thread::engine::Engine;
 use crate::thread::heap::Heap;
 use crate::units::Chunks;
@@ -27,26 +27,32 @@ enum Owner {
     Room(&'static Reservation, RoomIndex),
 }
 
-/// Ends the process unless `block` is the start of a live block or a room; says what holds it. `call` is the fixed text of
-/// the caller's complaint about a foreign pointer.
+/// Who holds the slice of this header; ends the process if nobody does.
+#[inline]
+fn owner_of_slice<O: Os>(engine: &Engine<O>, slab: &'static Slab, block: usize) -> Owner {
+    match slab.kind() {
+        Kind::Slab => Owner::Slab(slab),
+        Kind::SlabRest => Owner::Slab(slab.first_of_rest()),
+        Kind::Large => match engine.arena().reservation(slab.reservation_number()) {
+            Some(reservation) => Owner::Large(reservation, slab),
+            None => fatal("free: header of a large block is damaged", block),
+        },
+        Kind::Free => fatal("free: block is not in use", block),
+    }
+}
+
+/// Who holds `block`; ends the process if it is no block's address.
+#[inline]
 fn owner_of<O: Os>(engine: &Engine<O>, block: usize) -> Owner {
+    if let Some(header) = engine.arena().primary().header_of(block) {
+        // SAFETY: headers that `header_of` gives are committed.
+        return owner_of_slice(engine, unsafe { Slab::at(header) }, block);
+    }
     match engine.arena().find(block) {
         None => fatal("free: pointer is not of this allocator", block),
-        Some(Found::Room(reservation, room, offset)) => {
-            if offset != 0 {
-                fatal("free: pointer is not the start of a block", block);
-            }
-            Owner::Room(reservation, room)
-        }
-        Some(Found::Slice(reservation, slice)) => {
-            let slab = Slab::of_slice(reservation, slice);
-            match slab.kind() {
-                Kind::Slab => Owner::Slab(slab),
-                Kind::SlabRest => Owner::Slab(slab.first_of_rest()),
-                Kind::Large => Owner::Large(reservation, slab),
-                Kind::Free => fatal("free: block is not in use", block),
-            }
-        }
+        Some(Found::Room(reservation, room, 0)) => Owner::Room(reservation, room),
+        Some(Found::Room(..)) => fatal("free: pointer is not the start of a block", block),
+        Some(Found::Slice(reservation, slice)) => owner_of_slice(engine, Slab::of_slice(reservation, slice), block),
     }
 }
 
@@ -114,26 +120,23 @@ pub(crate) unsafe fn deallocate<O: Os>(engine: &Engine<O>, heap: &Heap, block: u
         // SAFETY: headers that `header_of` gives are committed.
         let slab = unsafe { Slab::at(header) };
         if slab.is_owned_by(heap.address()) {
-            // SAFETY: a block of a slab that this thread owns is committed memory.
-            if slab.is_block(block) && !slab.looks_free(unsafe { read_link(block) }, heap.secret()) {
-                // SAFETY: the slab is this thread's, and the program has given the block up.
-                if unsafe { slab.push_free(block, heap.secret()) } {
-                    heap.slab_emptied(engine, slab);
-                }
-                return;
-            }
-            return heap.free_doubtful(engine, slab, block);
+            // SAFETY: the slab is this thread's, and the program has given the block up.
+            return unsafe { heap.free_local(engine, slab, block) };
         }
     }
-    deallocate_slow(engine, heap, block);
+    // SAFETY: as for this function.
+    unsafe { deallocate_slow(engine, heap, block) }
 }
 
 /// Frees a block of any kind.
+/// # Safety
+/// As [`deallocate`].
 #[cold]
 #[inline(never)]
-pub(crate) fn deallocate_slow<O: Os>(engine: &Engine<O>, heap: &Heap, block: usize) {
+unsafe fn deallocate_slow<O: Os>(engine: &Engine<O>, heap: &Heap, block: usize) {
     match owner_of(engine, block) {
-        Owner::Slab(slab) if slab.is_owned_by(heap.address()) => heap.free_doubtful(engine, slab, block),
+        // SAFETY: the slab is this thread's, and the program has given the block up.
+        Owner::Slab(slab) if slab.is_owned_by(heap.address()) => unsafe { heap.free_local(engine, slab, block) },
         Owner::Slab(slab) => heap.free_remote(engine, slab, block),
         Owner::Large(reservation, slab) => large::deallocate(engine.arena(), reservation, slab, block),
         Owner::Room(reservation, room) => {

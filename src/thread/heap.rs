@@ -180,6 +180,22 @@ impl Heap {
         true
     }
 
+    /// Frees a block of a slab of this heap: the fast path.
+    /// # Safety
+    /// This heap owns `slab`, `block` lies in it, and the program gives the block up.
+    #[inline(always)]
+    pub(crate) unsafe fn free_local<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab, block: usize) {
+        // SAFETY: a block of a slab that this thread owns is committed memory.
+        if slab.is_block(block) && !slab.looks_free(unsafe { read_link(block) }, self.secret()) {
+            // SAFETY: the slab is this thread's, and the program has given the block up.
+            if unsafe { slab.push_free(block, self.secret()) } {
+                self.slab_emptied(engine, slab);
+            }
+            return;
+        }
+        self.free_doubtful(engine, slab, block);
+    }
+
     /// After the last used block of `slab` was freed by this thread: gives the slab back, unless the heap allocates from
     /// it.
     #[cold]
@@ -245,7 +261,7 @@ impl Heap {
     /// block, or free already; frees it if its contents only looked like a link.
     #[cold]
     #[inline(never)]
-    pub(crate) fn free_doubtful<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab, block: usize) {
+    fn free_doubtful<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab, block: usize) {
         if !slab.is_block(block) {
             fatal("free: pointer is not the start of a block", block);
         }
