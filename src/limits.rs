@@ -78,7 +78,7 @@ pub(crate) const STEP_BYTES_MIN: usize = 64 << 20;
 /// Stepped mode: bytes of headers committed at first: enough for 2 GiB of blocks.
 pub(crate) const STEP_HEADER_BYTES: usize = 4 << 20;
 /// Stepped mode: bytes for heaps committed at first.
-pub(crate) const STEP_HEAP_BYTES: usize = 1 << 20;
+pub(crate) const STEP_HEAP_BYTES: usize = 512 << 10;
 /// Stepped mode: rooms in use at one time; further huge blocks come from the blocks region, whose committed prefix grows
 /// in few steps.
 pub(crate) const STEPPED_ROOMS_MAX: u32 = 6;

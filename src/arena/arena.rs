@@ -5,11 +5,12 @@
 //! the process grows by another.
 
 use core::ffi::c_void;
+use core::num::NonZeroI32;
 use core::ptr::{NonNull, null_mut};
 
 use super::layout::Layout;
 use super::reservation::Reservation;
-use super::retired::{RetiredQueue, Sink, worker_stack_bytes};
+use super::retired::{RetiredQueue, Sink};
 use super::rooms::{Claimed, Resized, RoomIndex};
 use super::space::{HEADER_BYTES, Run};
 use crate::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
@@ -20,7 +21,7 @@ use crate::limits::{
 };
 use crate::lockfree::doorbell::Doorbell;
 use crate::options::Commit;
-use crate::os::{Kernel, Os};
+use crate::os::{Kernel, Os, OsError};
 use crate::units::{Chunks, SliceIndex, Slices};
 
 /// The first reservation as numbers, for the paths that must be fast: one cache line, written once.
@@ -69,7 +70,14 @@ pub(crate) struct Arena<O> {
     /// What the governor's thread runs. Set once.
     worker_main: AtomicPtr<c_void>,
     worker_argument: AtomicPtr<c_void>,
+    /// The worker's stack, once there is one.
+    worker_stack: AtomicPtr<u8>,
 }
+
+/// Bytes of the governor's stack: its few frames and the program's static thread-local storage.
+const WORKER_STACK_BYTES: usize = 256 << 10;
+/// Bytes of its stack where the usual one is refused.
+const WORKER_LARGE_STACK_BYTES: usize = 16 << 20;
 
 const READY: usize = 1;
 const STEPPED: usize = 2;
@@ -88,6 +96,7 @@ impl<O: Os> Arena<O> {
             governor: Governor::new(Doorbell::from_word(AtomicU32::new(0))),
             worker_main: AtomicPtr::new(null_mut()),
             worker_argument: AtomicPtr::new(null_mut()),
+            worker_stack: AtomicPtr::new(null_mut()),
         }
     }
 
@@ -294,29 +303,51 @@ impl<O: Os> Arena<O> {
 
     /// Rings for the governor; starts its thread if there is none.
     pub(crate) fn notify_governor(&self) {
-        self.governor.notify(&self.kernel, || (0..2).any(|try_number| self.start_governor(try_number)));
+        self.governor.notify(&self.kernel, || self.start_governor());
     }
 
-    fn start_governor(&self, try_number: u32) -> bool {
-        let bytes = worker_stack_bytes(try_number);
-        let stack = if try_number == 0 {
-            self.allocate_record(bytes)
-        } else {
-            Slices::holding(bytes)
-                .and_then(|slices| self.allocate_run(slices, 1))
-                .map(|(reservation, run)| reservation.space.address(run.start))
+    /// Starts the governor's thread. One thread at a time gets here: the one whom the doorbell told to.
+    fn start_governor(&self) -> bool {
+        // Relaxed: handed from one starter to the next by the doorbell. A forked child finds its parent's stack, which
+        // nobody uses there.
+        let mut stack = self.worker_stack.load(Ordering::Relaxed);
+        if stack.is_null() {
+            let Some(record) = self.allocate_record(WORKER_STACK_BYTES) else { return false };
+            stack = record.as_ptr();
+            self.worker_stack.store(stack, Ordering::Relaxed);
+        }
+        match NonNull::new(stack).map(|stack| self.start_on(stack, WORKER_STACK_BYTES)) {
+            Some(Ok(())) => true,
+            Some(Err(error)) if error.0.get() == libc::EINVAL => self.start_on_large_stack(),
+            _ => false,
+        }
+    }
+
+    /// For programs whose static thread-local storage is too large for the usual stack.
+    fn start_on_large_stack(&self) -> bool {
+        let Some((reservation, run)) =
+            Slices::holding(WORKER_LARGE_STACK_BYTES).and_then(|slices| self.allocate_run(slices, 1))
+        else {
+            return false;
         };
-        let Some(stack) = stack else { return false };
+        let started = self.start_on(reservation.space.address(run.start), WORKER_LARGE_STACK_BYTES).is_ok();
+        if !started {
+            self.free_run(reservation, run.start, run.count);
+        }
+        started
+    }
+
+    fn start_on(&self, stack: NonNull<u8>, bytes: usize) -> Result<(), OsError> {
         // Acquire: pairs with the Release in `set_worker`.
         let argument = self.worker_argument.load(Ordering::Acquire);
         let main = self.worker_main.load(Ordering::Relaxed);
         if main.is_null() {
-            return false;
+            return Err(OsError(NonZeroI32::MIN));
         }
         // SAFETY: `set_worker` stored a function of this type.
         let main = unsafe { core::mem::transmute::<*mut c_void, ThreadMain>(main) };
-        // SAFETY: the stack was claimed for the thread alone and is never given back; the argument lives for ever.
-        unsafe { self.kernel.os().start_thread(stack, bytes, main, argument) }.is_ok()
+        // SAFETY: the stack was claimed for this one thread; the argument lives for ever.
+        unsafe { self.kernel.os().start_thread(stack, bytes, main, argument) }
     }
 
     /// Says what the governor's thread runs: `main(argument)`, where `argument` lives for ever. Until then ranges are

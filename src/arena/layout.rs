@@ -4,11 +4,12 @@
 //! merge a foreign mapping into one of them nor two of them into one:
 //!
 //! ```text
-//! | tables | headers | first blocks | blocks | rooms |
+//! | metadata: tables, heaps, headers | first blocks | blocks | rooms |
 //! ```
 //!
-//! *Tables* hold the reservation's own record, chunk and room records, search hints and, at the end, memory for heaps;
-//! *headers* one 128-byte header for each slice of the block space, which is first blocks, a gap and blocks.
+//! *Tables* hold the reservation's own record, chunk and room records and search hints; *heaps* is memory for the heaps of
+//! threads; *headers* has one header of 128 bytes for each slice of the block space, which is first blocks, a gap and
+//! blocks.
 
 use super::rooms::{ROOM_RECORD_BYTES, TIERS, Tier};
 use super::space::{CHUNK_RECORD_BYTES, HEADER_BYTES};
@@ -22,6 +23,11 @@ pub(crate) const BUCKETS: usize = 7;
 
 /// Bytes kept for the record of a reservation at the start of its tables.
 pub(crate) const RESERVATION_RECORD_BYTES: usize = 4096;
+
+/// Fewest bytes for heaps: the governor's stack and 64 threads. Further ones come from further reservations.
+const HEAPS_BYTES_MIN: usize = 512 << 10;
+/// Most bytes for heaps: 262144 threads.
+const HEAPS_BYTES_MAX: usize = 1 << 30;
 
 /// A range of bytes, counted from the aligned base of the reservation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -41,9 +47,9 @@ impl Region {
 pub(crate) struct Layout {
     /// Committed whole at the start: records and hints.
     pub(crate) tables: Region,
-    /// The end of the tables region: memory for heaps, committed in steps.
+    /// Memory for heaps, right after the tables, committed in steps.
     pub(crate) heaps: Region,
-    /// Headers of all slices, committed in steps.
+    /// Headers of all slices, right after the heaps, committed in steps.
     pub(crate) headers: Region,
     /// Small blocks in small pages.
     pub(crate) first: Region,
@@ -86,23 +92,23 @@ impl Layout {
             (true, true) => FIRST_BLOCKS_BYTES,
             (true, false) => round_up((bytes / 8).min(FIRST_BLOCKS_BYTES), CHUNK_BYTES),
         };
+        let heap_bytes = round_up((bytes / 1024).clamp(HEAPS_BYTES_MIN, HEAPS_BYTES_MAX), SLICE_BYTES);
         // Wide: four times the machine's memory. Narrow: what the rest leaves; headers take 1/512 of it.
         let blocks_bytes = if wide {
             4 * unit
         } else {
-            let overhead = 7 * GUARD_BYTES + bytes / 64 + first_bytes;
+            let overhead = 6 * GUARD_BYTES + bytes / 64 + heap_bytes + first_bytes;
             bytes.checked_sub(overhead)? / CHUNK_BYTES * CHUNK_BYTES
         };
         let first_span = if first_bytes == 0 { 0 } else { first_bytes + GUARD_BYTES };
         let chunk_count = (first_span + blocks_bytes) / CHUNK_BYTES;
         let table_bytes = round_up(Self::table_bytes(chunk_count, room_count), SLICE_BYTES);
-        let heap_bytes = round_up((bytes / 4096).clamp(SLICE_BYTES, 1 << 30), SLICE_BYTES);
         let header_bytes = round_up(chunk_count * SLICES_PER_CHUNK as usize * HEADER_BYTES, SLICE_BYTES);
 
         let after = |region: Region| round_up(region.end(), CHUNK_BYTES) + GUARD_BYTES;
         let tables = Region { start: GUARD_BYTES, bytes: table_bytes };
         let heaps = Region { start: tables.end(), bytes: heap_bytes };
-        let headers = Region { start: after(heaps), bytes: header_bytes };
+        let headers = Region { start: heaps.end(), bytes: header_bytes };
         let first = Region { start: after(headers), bytes: first_bytes };
         let blocks = Region { start: first.start + first_span, bytes: blocks_bytes };
         // Rooms start at a multiple of the largest room or 1 GiB, so that each is as aligned as it is large, up to that.
@@ -123,6 +129,11 @@ impl Layout {
         (end <= bytes && blocks_bytes >= CHUNK_BYTES).then_some(layout)
     }
 
+    /// Tables, heaps and headers together: one mapping.
+    pub(crate) fn metadata(&self) -> Region {
+        Region { start: self.tables.start, bytes: self.headers.end() - self.tables.start }
+    }
+
     /// The largest request that a reservation of this plan could serve when empty.
     pub(crate) fn largest_block_bytes(&self) -> usize {
         self.tiers.iter().map(|tier| tier.room_bytes()).fold(self.blocks.bytes, usize::max)
@@ -141,12 +152,14 @@ mod tests {
         for shift in 25..=45 {
             for with_first in [false, true] {
                 let Some(layout) = Layout::new(1 << shift, with_first) else { panic!("no layout at 2^{shift}") };
-                let regions = [layout.tables, layout.headers, layout.first, layout.blocks, layout.rooms];
+                let regions = [layout.metadata(), layout.first, layout.blocks, layout.rooms];
+                assert_eq!(layout.heaps.start, layout.tables.end());
+                assert_eq!(layout.headers.start, layout.heaps.end());
                 let mut end = 0;
                 for region in regions.into_iter().filter(|region| region.bytes > 0) {
                     assert!(region.start >= end + GUARD_BYTES, "2^{shift}: {regions:?}");
                     assert_eq!(region.start % CHUNK_BYTES, 0);
-                    end = region.end().max(if region == layout.tables { layout.heaps.end() } else { 0 });
+                    end = region.end();
                 }
                 assert!(end + GUARD_BYTES <= layout.bytes && layout.bytes <= 1 << shift);
                 assert_eq!((layout.blocks.start - layout.first.start) % CHUNK_BYTES, 0);

@@ -27,6 +27,12 @@ impl Prefix {
         Prefix { base, bytes_max, step_bytes, growth, committed: AtomicUsize::new(0) }
     }
 
+    /// Notes that the first `bytes` were committed together with what lies before them.
+    pub(crate) fn note_committed(&self, bytes: usize) {
+        // Release: pairs with the Acquire in `committed_bytes`.
+        self.committed.fetch_max(bytes.min(self.bytes_max), Ordering::Release);
+    }
+
     /// Bytes committed so far.
     pub(crate) fn committed_bytes(&self) -> usize {
         // Acquire: pairs with the Release in `ensure`.
@@ -48,9 +54,11 @@ impl Prefix {
         if bytes > self.bytes_max {
             return false;
         }
-        let least = bytes.div_ceil(SLICE_BYTES) * SLICE_BYTES;
-        let step = bytes.max(self.step_bytes).max(have.saturating_mul(self.growth)).div_ceil(SLICE_BYTES) * SLICE_BYTES;
-        for target in [step.min(self.bytes_max), least.min(self.bytes_max)] {
+        let whole = |bytes: usize| (bytes.div_ceil(SLICE_BYTES) * SLICE_BYTES).min(self.bytes_max);
+        let least = whole(bytes);
+        let step = whole(bytes.max(self.step_bytes).max(have.saturating_mul(self.growth)));
+        let tries = [step, least];
+        for target in tries.into_iter().take(if step == least { 1 } else { 2 }) {
             // SAFETY: `have < bytes <= target <= bytes_max`, so the range lies in our region.
             let start = unsafe { self.base.byte_add(have) };
             // SAFETY: the range is reserved by us and untouched; what another thread committed meanwhile stays as it is,

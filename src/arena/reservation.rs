@@ -105,11 +105,8 @@ impl Reservation {
         let headers = Prefix::new(at(layout.headers.start), layout.headers.bytes, STEP_HEADER_BYTES, 8);
         let heaps = Prefix::new(at(layout.heaps.start), layout.heaps.bytes, STEP_HEAP_BYTES, 8);
         let rooms_region = with_lead(layout.rooms);
-        let tables_to_heaps = Region { start: layout.tables.start, bytes: layout.tables.bytes + layout.heaps.bytes };
-
         for (region, advice) in [
-            (tables_to_heaps, Advice::NoHugepages),
-            (layout.headers, Advice::NoHugepages),
+            (layout.metadata(), Advice::NoHugepages),
             (with_lead(layout.first), Advice::NoHugepages),
             (with_lead(layout.blocks), Advice::Hugepages),
             (rooms_region, Advice::Hugepages),
@@ -119,13 +116,18 @@ impl Reservation {
                 let _ = unsafe { kernel.advise(at(region.start), region.bytes, advice) };
             }
         }
-        let tables = prefix(layout.tables, layout.tables.bytes);
-        let usable = if ready {
-            let rooms = prefix(rooms_region, rooms_region.bytes);
-            [&tables, &heaps, &headers, &first, &blocks, &rooms].into_iter().all(|region| region.ensure_all(kernel))
-        } else {
-            tables.ensure_all(kernel) && heaps.ensure(kernel, 1) && headers.ensure(kernel, 1)
-        };
+        // The tables are committed together with what follows them: all metadata, or the first step of the heaps.
+        let metadata_bytes = if ready { layout.metadata().bytes } else { layout.tables.bytes + layout.heaps.bytes.min(STEP_HEAP_BYTES) };
+        let metadata = prefix(layout.metadata(), 0);
+        let rooms = prefix(rooms_region, 0);
+        let usable = metadata.ensure(kernel, metadata_bytes)
+            && if ready {
+                [&first, &blocks, &rooms].into_iter().all(|region| region.ensure_all(kernel))
+            } else {
+                headers.ensure(kernel, 1)
+            };
+        heaps.note_committed(metadata_bytes - layout.tables.bytes);
+        headers.note_committed(if ready { layout.headers.bytes } else { 0 });
         if !usable {
             return None;
         }

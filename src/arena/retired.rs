@@ -11,7 +11,7 @@ use super::rooms::RoomIndex;
 use super::space::Retire;
 use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::governor::{Next, Piece, Source};
-use crate::limits::{CHUNK_BYTES, LINGER_MS, RETIRED_ENTRIES, SLICE_BYTES};
+use crate::limits::{CHUNK_BYTES, LINGER_MS, RETIRED_ENTRIES};
 use crate::lockfree::range_ring::{Cell, RangeRing};
 use crate::lockfree::room_word;
 use crate::os::Os;
@@ -273,10 +273,4 @@ impl<O: Os> Retire for Sink<'_, O> {
     fn retire_chunk(&self, chunk: ChunkIndex) {
         self.arena.queue_range(self.reservation, Range::Chunk(chunk));
     }
-}
-
-/// The stack of the worker: a record of the arena, or memory of a block if the program's static thread-local storage is
-/// too large for that.
-pub(crate) fn worker_stack_bytes(try_number: u32) -> usize {
-    if try_number == 0 { 256 << 10 } else { 256 * SLICE_BYTES }
 }

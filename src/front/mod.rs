@@ -8,6 +8,8 @@ mod allocate;
 mod global;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
 
 #[cfg(not(target_os = "linux"))]
 pub use elsewhere::{Antifreeze, Commit, stats, usable_size};

@@ -78,6 +78,7 @@ impl Governor {
 
     /// The life of the worker.
     pub(crate) fn run<O: Os>(&self, kernel: &Kernel<O>, source: &impl Source) -> ! {
+        kernel.os().name_thread();
         let mut step = Step::new();
         loop {
             match source.next(kernel.os().coarse_now(), step.bytes()) {

@@ -1,1 +1,180 @@
-//! fake
+//! A kernel for tests: real address space, scripted failures, a log of what was asked, a clock that is turned by hand.
+
+extern crate std;
+
+use core::ffi::c_void;
+use core::ptr::NonNull;
+use std::sync::Mutex;
+use std::vec::Vec;
+
+use super::{Advice, Facts, Linux, Os, OsError};
+use crate::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::units::Nanos;
+
+/// One purge that was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Purged {
+    pub(crate) base: usize,
+    pub(crate) bytes: usize,
+}
+
+/// The fake kernel.
+pub(crate) struct FakeOs {
+    /// Reservations larger than this are refused.
+    pub(crate) reserve_bytes_max: usize,
+    /// What `facts` says.
+    pub(crate) facts: Facts,
+    /// The call of this number, counted from 0 over all calls that can fail, is refused; so are the following ones up to
+    /// `fail_count` in all.
+    pub(crate) fail_from: AtomicUsize,
+    pub(crate) fail_count: AtomicUsize,
+    calls: AtomicUsize,
+    now: AtomicU64,
+    purges: Mutex<Vec<Purged>>,
+    threads: AtomicUsize,
+}
+
+impl FakeOs {
+    /// A machine with 1 GiB of memory on which no call fails.
+    pub(crate) fn new() -> Self {
+        FakeOs {
+            reserve_bytes_max: usize::MAX,
+            facts: Facts { page_bytes: 4096, memory_bytes: 1 << 30, lockable_bytes: 8 << 20 },
+            fail_from: AtomicUsize::new(usize::MAX),
+            fail_count: AtomicUsize::new(0),
+            calls: AtomicUsize::new(0),
+            now: AtomicU64::new(1_000_000_000_000),
+            purges: Mutex::new(Vec::new()),
+            threads: AtomicUsize::new(0),
+        }
+    }
+
+    /// Refuses `count` calls, from call number `from` on.
+    pub(crate) fn failing(self, from: usize, count: usize) -> Self {
+        self.fail_from.store(from, Ordering::SeqCst);
+        self.fail_count.store(count, Ordering::SeqCst);
+        self
+    }
+
+    /// Refuses `count` calls from the next one on.
+    pub(crate) fn fail_next(&self, count: usize) {
+        self.fail_count.store(count, Ordering::SeqCst);
+        self.fail_from.store(self.calls(), Ordering::SeqCst);
+    }
+
+    /// Refuses reservations over `bytes`.
+    pub(crate) fn narrow(mut self, bytes: usize) -> Self {
+        self.reserve_bytes_max = bytes;
+        self
+    }
+
+    /// Calls made so far that can fail.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    /// Turns the clock on.
+    pub(crate) fn advance(&self, time: Nanos) {
+        self.now.fetch_add(time.0, Ordering::SeqCst);
+    }
+
+    /// The purges that worked, in order.
+    pub(crate) fn purges(&self) -> Vec<Purged> {
+        self.purges.lock().unwrap().clone()
+    }
+
+    /// Threads that were asked for.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.load(Ordering::SeqCst)
+    }
+
+    fn may_fail(&self, number: i32) -> Result<(), OsError> {
+        let call = self.calls.fetch_add(1, Ordering::SeqCst);
+        let from = self.fail_from.load(Ordering::SeqCst);
+        let fails = call >= from && call - from < self.fail_count.load(Ordering::SeqCst);
+        if fails { Err(OsError(core::num::NonZeroI32::new(number).unwrap())) } else { Ok(()) }
+    }
+}
+
+impl Os for FakeOs {
+    fn facts(&self) -> Facts {
+        self.facts
+    }
+
+    fn secret(&self) -> usize {
+        0x1234_5678_9abc_def1
+    }
+
+    fn reserve(&self, bytes: usize) -> Result<NonNull<u8>, OsError> {
+        self.may_fail(libc::ENOMEM)?;
+        if bytes > self.reserve_bytes_max {
+            return Err(OsError(core::num::NonZeroI32::new(libc::ENOMEM).unwrap()));
+        }
+        Linux.reserve(bytes)
+    }
+
+    unsafe fn unreserve(&self, base: NonNull<u8>, bytes: usize) -> Result<(), OsError> {
+        self.may_fail(libc::ENOMEM)?;
+        // SAFETY: the caller's promise is the same.
+        unsafe { Linux.unreserve(base, bytes) }
+    }
+
+    unsafe fn commit(&self, base: NonNull<u8>, bytes: usize) -> Result<(), OsError> {
+        self.may_fail(libc::ENOMEM)?;
+        // SAFETY: the caller's promise is the same.
+        unsafe { Linux.commit(base, bytes) }
+    }
+
+    unsafe fn advise(&self, base: NonNull<u8>, bytes: usize, advice: Advice) -> Result<(), OsError> {
+        self.may_fail(libc::EINVAL)?;
+        // SAFETY: the caller's promise is the same.
+        unsafe { Linux.advise(base, bytes, advice) }
+    }
+
+    unsafe fn purge(&self, base: NonNull<u8>, bytes: usize) -> Result<(), OsError> {
+        self.may_fail(libc::EAGAIN)?;
+        // SAFETY: the caller's promise is the same.
+        unsafe { Linux.purge(base, bytes) }?;
+        self.purges.lock().unwrap().push(Purged { base: base.addr().get(), bytes });
+        Ok(())
+    }
+
+    unsafe fn touch(&self, place: NonNull<u8>) {
+        // SAFETY: the caller's promise is the same.
+        unsafe { Linux.touch(place) };
+    }
+
+    fn coarse_now(&self) -> Nanos {
+        self.now()
+    }
+
+    fn now(&self) -> Nanos {
+        Nanos(self.now.load(Ordering::SeqCst))
+    }
+
+    fn yield_now(&self) {
+        std::thread::yield_now();
+    }
+
+    fn sleep(&self, time: Nanos) {
+        self.advance(time);
+    }
+
+    fn wait(&self, _word: &AtomicU32, _expected: u32) {}
+
+    fn wake(&self, _word: &AtomicU32) {}
+
+    fn name_thread(&self) {}
+
+    unsafe fn start_thread(
+        &self,
+        _stack: NonNull<u8>,
+        _stack_bytes: usize,
+        _main: extern "C" fn(*mut c_void) -> *mut c_void,
+        _argument: *mut c_void,
+    ) -> Result<(), OsError> {
+        self.may_fail(libc::EAGAIN)?;
+        self.threads.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}

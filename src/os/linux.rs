@@ -154,6 +154,11 @@ impl Os for Linux {
         unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1) };
     }
 
+    fn name_thread(&self) {
+        // SAFETY: the name is a live C string of at most 16 bytes.
+        unsafe { libc::prctl(libc::PR_SET_NAME, c"antifreeze-gov".as_ptr()) };
+    }
+
     unsafe fn start_thread(
         &self,
         stack: NonNull<u8>,
@@ -177,9 +182,6 @@ impl Os for Linux {
                 libc::sigfillset(all.as_mut_ptr());
                 libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
                 let started = libc::pthread_create(thread.as_mut_ptr(), attributes.as_ptr(), main, argument);
-                if started == 0 {
-                    libc::pthread_setname_np(thread.assume_init(), c"antifreeze-gov".as_ptr());
-                }
                 libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), null_mut());
                 as_result(started)
             });

@@ -113,7 +113,10 @@ pub(crate) trait Os: Sync {
     /// Wakes a thread that sleeps in [`Os::wait`] on `word`. One system call that takes no lock of the address space.
     fn wake(&self, word: &AtomicU32);
 
-    /// Starts a detached thread named `antifreeze-gov`, with all signals blocked, that runs `main(argument)` on the given
+    /// Names the calling thread `antifreeze-gov`, for people who look at threads.
+    fn name_thread(&self);
+
+    /// Starts a detached thread with all signals blocked that runs `main(argument)` on the given
     /// stack, so that starting it maps nothing.
     /// # Safety
     /// `stack` is `stack_bytes` of committed memory for the thread alone, for ever; `argument` may be used there.
