@@ -23,7 +23,7 @@ fn report_has_a_line_for_each_row_and_allocator() {
     assert!(text.contains("| churn ") && text.contains("| vec_grow "), "{text}");
     assert!(text.contains("antifreeze ms") && text.contains("vs best peer"), "{text}");
     assert!(!text.contains("start-up"), "{text}");
-    let allocators = if cfg!(feature = "peers") { 4 } else { 2 };
+    let allocators = 2 + usize::from(cfg!(feature = "mimalloc")) + usize::from(cfg!(feature = "snmalloc"));
     // Two rounds of churn on one and on two threads, and of vec_grow on one.
     assert_eq!(rows, allocators * 2 * 3);
 }

@@ -12,9 +12,9 @@ const TINY_SCALE: f64 = 0.002;
 const CHILDREN: &[&str] = &[
     env!("CARGO_BIN_EXE_bench-antifreeze"),
     env!("CARGO_BIN_EXE_bench-system"),
-    #[cfg(feature = "peers")]
+    #[cfg(feature = "mimalloc")]
     env!("CARGO_BIN_EXE_bench-mimalloc"),
-    #[cfg(feature = "peers")]
+    #[cfg(feature = "snmalloc")]
     env!("CARGO_BIN_EXE_bench-snmalloc"),
 ];
 

@@ -27,15 +27,15 @@ pub fn require_optimised(no_build: bool) -> Result<()> {
 pub fn build_children() -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(&cargo);
-    command.args(["build", "--release", "--package", "allocator-bench", "--bins"]);
-    if !cfg!(feature = "peers") {
-        command.arg("--no-default-features");
+    command.args(["build", "--release", "--package", "allocator-bench", "--bins", "--no-default-features"]);
+    for contender in Contender::ALL.into_iter().filter(Contender::is_built) {
+        command.args(contender.feature().map(|feature| format!("--features={feature}")));
     }
     let status = command.status().with_context(|| format!("cannot start {}", cargo.display()))?;
     if !status.success() {
         bail!(
-            "the children could not be built ({status}); without a C and C++ compiler use --no-default-features, which \
-             leaves mimalloc and snmalloc out"
+            "the children could not be built ({status}); without a C compiler use --no-default-features, which leaves \
+             mimalloc out; snmalloc needs a C++ compiler and the feature `snmalloc`"
         );
     }
     Ok(())

@@ -35,7 +35,16 @@ impl Contender {
     pub fn is_built(&self) -> bool {
         match self {
             Self::Antifreeze | Self::System => true,
-            Self::Mimalloc | Self::Snmalloc => cfg!(feature = "peers"),
+            Self::Mimalloc => cfg!(feature = "mimalloc"),
+            Self::Snmalloc => cfg!(feature = "snmalloc"),
+        }
+    }
+
+    /// The cargo feature that brings the child, if it takes one.
+    pub fn feature(&self) -> Option<&'static str> {
+        match self {
+            Self::Antifreeze | Self::System => None,
+            Self::Mimalloc | Self::Snmalloc => Some(self.name()),
         }
     }
 

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Format, lints and documentation, all without warnings.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+echo "== format"
+cargo fmt --all --check
+echo "== clippy"
+cargo clippy --workspace --all-targets -- -D warnings
+echo "== docs"
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
