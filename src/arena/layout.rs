@@ -37,7 +37,7 @@ pub(crate) struct Region {
 }
 
 impl Region {
-    const fn end(self) -> usize {
+    pub(crate) const fn end(self) -> usize {
         self.start + self.bytes
     }
 }

@@ -105,16 +105,14 @@ impl Reservation {
         let headers = Prefix::new(at(layout.headers.start), layout.headers.bytes, STEP_HEADER_BYTES, 8);
         let heaps = Prefix::new(at(layout.heaps.start), layout.heaps.bytes, STEP_HEAP_BYTES, 8);
         let rooms_region = with_lead(layout.rooms);
-        for (region, advice) in [
-            (layout.metadata(), Advice::NoHugepages),
-            (with_lead(layout.first), Advice::NoHugepages),
-            (with_lead(layout.blocks), Advice::Hugepages),
-            (rooms_region, Advice::Hugepages),
-        ] {
-            if region.bytes > 0 {
-                // SAFETY: the region is untouched and ours. A refusal is counted: without hugepages all still works.
-                let _ = unsafe { kernel.advise(at(region.start), region.bytes, advice) };
-            }
+        // One flag each for all that is in small pages and all that is in hugepages, with the gaps in between, which keep
+        // the mappings apart by having no access.
+        let small = Region { start: layout.metadata().start, bytes: layout.first.end() - layout.metadata().start };
+        let huge_start = with_lead(layout.blocks).start;
+        let huge = Region { start: huge_start, bytes: layout.rooms.end().max(layout.blocks.end()) - huge_start };
+        for (region, advice) in [(small, Advice::NoHugepages), (huge, Advice::Hugepages)] {
+            // SAFETY: the region is untouched and ours. A refusal is counted: without hugepages all still works.
+            let _ = unsafe { kernel.advise(at(region.start), region.bytes, advice) };
         }
         // The tables are committed together with what follows them: all metadata, or the first step of the heaps.
         let metadata_bytes = if ready { layout.metadata().bytes } else { layout.tables.bytes + layout.heaps.bytes.min(STEP_HEAP_BYTES) };
@@ -139,11 +137,10 @@ impl Reservation {
             let chunks = tables.take::<Chunk>(layout.chunk_count as usize);
             let rooms = tables.take::<Room>(layout.tiers.iter().map(|tier| tier.count as usize).sum());
             let [leaf, middle, top] = hint_set::words(chunks.len());
-            let mut bucket = || {
-                let [leaf, middle, top] = [leaf, middle, top].map(|words| tables.take::<AtomicU64>(words));
-                HintSet::from_words(leaf, middle, top)
-            };
-            let buckets: [HintSet; BUCKETS] = core::array::from_fn(|_| bucket());
+            // The summaries of all buckets lie together: a small program touches few pages.
+            let summaries: [_; BUCKETS] =
+                core::array::from_fn(|_| [top, middle].map(|words| tables.take::<AtomicU64>(words)));
+            let buckets = summaries.map(|[top, middle]| HintSet::from_words(tables.take(leaf), middle, top));
             let space = Space::new(SpaceParts {
                 base: at(layout.first.start),
                 headers: at(layout.headers.start),

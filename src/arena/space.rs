@@ -219,10 +219,11 @@ impl Space {
         loop {
             let fresh_first = if in_first { self.take_fresh_first(kernel) } else { None };
             let fresh = fresh_first.or_else(|| self.take_fresh(kernel, 1, CHUNK_BYTES))?;
-            match self.claim_in(fresh, count, align) {
-                Some(run) => return Some(run),
-                // A neighbour has grown into it.
-                None => self.moved(fresh, None, Some(FREE_ZERO)),
+            // A fresh chunk is in no bucket yet. If a neighbour has grown into it, what is left of it is for others.
+            let claim = self.chunk(fresh)?.bitmap.claim_run(count.0, align);
+            self.moved(fresh, None, claim.map_or(Some(FREE_ZERO), |claim| bucket_of(claim.after)));
+            if let Some(claim) = claim {
+                return Some(Run { start: fresh.slice(claim.start), count, zeroed: claim.zeroed });
             }
         }
     }

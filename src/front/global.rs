@@ -55,14 +55,17 @@ impl Antifreeze {
         self
     }
 
-    /// Gives the calling thread a heap, starting the engine if need be. `None` if there is no memory.
-    #[cold]
-    #[inline(never)]
+    /// The calling thread's heap. `None` if it has none and there is no memory for one.
+    #[inline(always)]
     fn enter(&self) -> Option<&'static Heap> {
         let heap = tls::heap();
-        if !heap.is_stand_in() {
-            return Some(heap);
-        }
+        if heap.is_stand_in() { self.enter_first() } else { Some(heap) }
+    }
+
+    /// Gives the calling thread a heap, starting the engine if need be.
+    #[cold]
+    #[inline(never)]
+    fn enter_first(&self) -> Option<&'static Heap> {
         let start = || {
             let started = ENGINE.start(self.options.with_environment().commit);
             if started {
@@ -84,15 +87,12 @@ impl Antifreeze {
         Some(heap)
     }
 
-    /// The slow half of allocation: a thread without heap, or an empty list.
-    #[cold]
+    /// All of allocation but the commonest path: a thread without heap, an empty list, a larger or aligned request.
     #[inline(never)]
-    fn allocate_slow(&self, layout: Layout, zeroed: bool) -> *mut u8 {
-        let Some(heap) = self.enter() else { return null_mut() };
-        if zeroed {
-            allocate::allocate_zeroed(&ENGINE, heap, layout)
-        } else {
-            allocate::allocate(&ENGINE, heap, layout)
+    fn allocate_uncommon(&self, layout: Layout) -> *mut u8 {
+        match self.enter() {
+            Some(heap) => allocate::allocate(&ENGINE, heap, layout),
+            None => null_mut(),
         }
     }
 }
@@ -104,27 +104,19 @@ static FORK_NOTED: Once = Once::from_state(AtomicU32::new(0));
 //         3. Layouts of size zero are served as well.
 unsafe impl GlobalAlloc for Antifreeze {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if let Some(class) = Class::holding_aligned(layout.size(), layout.align())
+        if let Some(class) = Class::common(layout.size(), layout.align())
             && let Some(block) = tls::heap().pop(class)
         {
             return crate::arena::pointer_at(block);
         }
-        self.allocate_slow(layout, false)
+        self.allocate_uncommon(layout)
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if let Some(class) = Class::holding_aligned(layout.size(), layout.align()) {
-            let heap = tls::heap();
-            if let Some(block) = heap.pop(class) {
-                let block = crate::arena::pointer_at(block);
-                if !heap.pops_zeroed(class) {
-                    // SAFETY: the block holds at least `layout.size()` bytes and is the caller's alone.
-                    unsafe { core::ptr::write_bytes(block, 0, layout.size()) };
-                }
-                return block;
-            }
+        match self.enter() {
+            Some(heap) => allocate::allocate_zeroed(&ENGINE, heap, layout),
+            None => null_mut(),
         }
-        self.allocate_slow(layout, true)
     }
 
     unsafe fn dealloc(&self, block: *mut u8, _layout: Layout) {

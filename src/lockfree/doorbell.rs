@@ -57,8 +57,9 @@ impl Doorbell {
 
     /// The worker could not be started, or is gone (a forked child): the next ringer tries again.
     pub(crate) fn reset(&self) {
-        // Release: pairs with the Acquire in `ring`; the next starter sees what this one left.
-        self.word.store(ABSENT, Ordering::Release);
+        // Release: pairs with the Acquire in `ring`; the next starter sees what this one left. An exchange, not a store: it
+        // passes on what threads published that rang since the failed start began, and that nobody has heard yet.
+        self.word.swap(ABSENT, Ordering::Release);
     }
 
     /// Worker: declares that it will sleep; it must look at the queue once more after this, and stay awake by
@@ -70,7 +71,8 @@ impl Doorbell {
 
     /// Worker: takes `fall_asleep` back.
     pub(crate) fn stay_awake(&self) {
-        // Relaxed: the worker is going to look at the queue anyway.
-        self.word.store(AWAKE, Ordering::Relaxed);
+        // Relaxed: the worker is going to look at the queue anyway. An exchange, not a store: it passes on what a ringer
+        // published since `fall_asleep`, so that the next `fall_asleep` sees it.
+        self.word.swap(AWAKE, Ordering::Relaxed);
     }
 }

@@ -25,7 +25,7 @@ pub(crate) const fn words(count: usize) -> [usize; 3] {
     [leaf, middle, middle.div_ceil(BITS)]
 }
 
-/// Sets bit `n` and says whether the word was zero.
+/// Sets bit `n`.
 fn set(words: &[AtomicU64], n: usize) {
     if let Some(word) = words.get(n / BITS) {
         // AcqRel: see `HintSet::remove`.
@@ -82,16 +82,17 @@ impl<'a> HintSet<'a> {
         }
     }
 
-    /// The lowest member that is at least `from`.
+    /// The lowest member that is at least `from`. Summaries are read first, so that an empty set costs no look at its leaf
+    /// words, which may never have been touched.
     pub(crate) fn first_from(&self, from: usize) -> Option<usize> {
         let mut n = from;
         loop {
-            // Walks up to the first summary that has something at or after `n`, then down again.
+            let word = next_bit_far(self.middle, self.top, n / BITS)?;
+            n = n.max(word * BITS);
             if let Some(found) = next_bit(self.leaf, n) {
                 return Some(found);
             }
-            let word = next_bit_far(self.middle, self.top, n / BITS + 1)?;
-            n = word * BITS;
+            n = (word + 1) * BITS;
         }
     }
 }

@@ -115,14 +115,20 @@ impl Class {
         (0..CLASS_COUNT as u8).map(Class)
     }
 
-    /// The class of the smallest blocks that hold `bytes`; `None` above [`SLAB_BLOCK_BYTES_MAX`].
+    /// The class for the commonest requests: up to 1 KiB, aligned to 16 at most. `None` for any other.
     #[inline(always)]
-    pub(crate) fn holding(bytes: usize) -> Option<Class> {
-        if bytes <= TABLE_BYTES_MAX {
-            // SAFETY: `bytes <= TABLE_BYTES_MAX`, so rounded up it is at most the table's last entry.
-            return Some(Class(unsafe { *TABLE.get_unchecked(bytes.div_ceil(BLOCK_ALIGN_BYTES)) }));
+    pub(crate) fn common(bytes: usize, align_bytes: usize) -> Option<Class> {
+        if bytes > TABLE_BYTES_MAX || align_bytes > BLOCK_ALIGN_BYTES {
+            return None;
         }
-        (bytes <= SLAB_BLOCK_BYTES_MAX).then(|| Class(index_of(bytes) as u8))
+        // SAFETY: `bytes <= TABLE_BYTES_MAX`, so rounded up it is at most the table's last entry.
+        Some(Class(unsafe { *TABLE.get_unchecked(bytes.div_ceil(BLOCK_ALIGN_BYTES)) }))
+    }
+
+    /// The class of the smallest blocks that hold `bytes`; `None` above [`SLAB_BLOCK_BYTES_MAX`].
+    #[inline]
+    pub(crate) fn holding(bytes: usize) -> Option<Class> {
+        Self::common(bytes, 1).or_else(|| (bytes <= SLAB_BLOCK_BYTES_MAX).then(|| Class(index_of(bytes) as u8)))
     }
 
     /// The class of the smallest blocks that hold `bytes` and all lie at multiples of `align_bytes`, a power of two;

@@ -4,7 +4,6 @@
 //! Invariant: started once; everything in it lives for ever.
 
 use core::ffi::c_void;
-use core::ptr::NonNull;
 
 use super::heap::{HEAP_BYTES, Heap};
 use crate::arena::{Arena, release_purges_after_fork};
@@ -78,12 +77,9 @@ impl<O: Os> Engine<O> {
         if let Some(record) = self.heaps.pop(|record| heap_of(record).link().load(Ordering::Relaxed)) {
             return Some(heap_of(record));
         }
-        let memory: NonNull<Heap> = self.arena.allocate_record(HEAP_BYTES)?.cast();
-        // SAFETY: the record is zeroed memory for this heap alone, page-aligned and large enough, and lives for ever.
-        unsafe {
-            memory.write(Heap::new(self.secret()));
-            Some(memory.as_ref())
-        }
+        let memory = self.arena.allocate_record(HEAP_BYTES)?;
+        // SAFETY: the record was just taken, for this heap alone, and is never given back.
+        Some(unsafe { Heap::create(memory, self.secret()) })
     }
 
     /// Takes back the heap of a thread that ends.

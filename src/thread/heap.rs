@@ -8,7 +8,7 @@
 //! does so), and gives each slab a natural point, when the list runs out, at which rarer work is done (mimalloc).
 
 use core::cell::Cell;
-use core::ptr::{from_ref, null};
+use core::ptr::{NonNull, from_ref, null};
 
 use super::engine::Engine;
 use crate::atomic::AtomicU64;
@@ -54,18 +54,25 @@ pub(crate) const HEAP_BYTES: usize = 4096;
 static_assertions::const_assert!(size_of::<Heap>() <= HEAP_BYTES);
 
 /// The heap of a thread that has none yet: every list is empty, so that the first allocation takes the slow path.
-pub(crate) static EMPTY: Heap = Heap::new(0);
+pub(crate) static EMPTY: Heap = Heap {
+    free: [const { Cell::new(NO_BLOCKS) }; CLASS_COUNT],
+    secret: Cell::new(0),
+    bins: [const { Bin { slab: Cell::new(null()), zeroed: Cell::new(false), partial: SlabQueue::new() } }; CLASS_COUNT],
+    link: AtomicU64::new(0),
+};
 
 impl Heap {
-    /// A heap without slabs.
-    pub(crate) const fn new(secret: usize) -> Self {
-        Heap {
-            free: [const { Cell::new(NO_BLOCKS) }; CLASS_COUNT],
-            secret: Cell::new(secret),
-            bins: [const { Bin { slab: Cell::new(null()), zeroed: Cell::new(false), partial: SlabQueue::new() } };
-                CLASS_COUNT],
-            link: AtomicU64::new(0),
+    /// Makes zeroed memory a heap without slabs.
+    /// # Safety
+    /// `memory` is a zeroed record of [`HEAP_BYTES`] for this heap alone, for ever.
+    pub(crate) unsafe fn create(memory: NonNull<u8>, secret: usize) -> &'static Heap {
+        // SAFETY: zero is valid for every field (null slabs, empty queues), and the record is aligned and large enough.
+        let heap = unsafe { memory.cast::<Heap>().as_ref() };
+        for list in &heap.free {
+            list.set(NO_BLOCKS);
         }
+        heap.secret.set(secret);
+        heap
     }
 
     /// Whether this is the stand-in for threads that have no heap.
