@@ -5,15 +5,15 @@
 //! here; reserved address space is retained; no call takes mmap_lock for writing except to commit a step or to grow by a
 //! further reservation, and nothing is held across it.
 
-mod arena;
 mod layout;
 mod prefix;
+mod registry;
 mod reservation;
 mod retired;
 mod rooms;
 mod space;
 
-pub(crate) use arena::{Arena, Found};
+pub(crate) use registry::{Arena, Found};
 pub(crate) use reservation::Reservation;
 pub(crate) use reservation::pointer_at;
 pub(crate) use retired::release_purges_after_fork;

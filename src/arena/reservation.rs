@@ -1,5 +1,5 @@
 //! One reservation: takes the address range from the kernel, lays it out and makes its regions usable. Called by
-//! `arena::arena`, at start and when the process outgrows what it has.
+//! `arena::registry`, at start and when the process outgrows what it has.
 //!
 //! Invariant: all flags are set once, on untouched memory, and one page of each mapping is touched, so that no later fault
 //! or purge needs mmap_lock. That page lies in front of the first chunk, where no hugepage fits: it costs 4 KiB.
@@ -28,7 +28,6 @@ pub(crate) struct Reservation {
     heap_bytes_used: AtomicUsize,
     heap_region: NonNull<u8>,
     heap_bytes: usize,
-    layout: Layout,
 }
 
 // SAFETY: the pointers name memory of the reservation, which is never given back; all that changes is atomic.
@@ -115,7 +114,8 @@ impl Reservation {
             let _ = unsafe { kernel.advise(at(region.start), region.bytes, advice) };
         }
         // The tables are committed together with what follows them: all metadata, or the first step of the heaps.
-        let metadata_bytes = if ready { layout.metadata().bytes } else { layout.tables.bytes + layout.heaps.bytes.min(STEP_HEAP_BYTES) };
+        let metadata_bytes =
+            if ready { layout.metadata().bytes } else { layout.tables.bytes + layout.heaps.bytes.min(STEP_HEAP_BYTES) };
         let metadata = prefix(layout.metadata(), 0);
         let rooms = prefix(rooms_region, 0);
         let usable = metadata.ensure(kernel, metadata_bytes)
@@ -160,15 +160,9 @@ impl Reservation {
                 heap_bytes_used: AtomicUsize::new(0),
                 heap_region: at(layout.heaps.start),
                 heap_bytes: layout.heaps.bytes,
-                layout,
             });
             Some(record.as_ref())
         }
-    }
-
-    /// The largest request that this reservation could serve when empty.
-    pub(crate) fn largest_block_bytes(&self) -> usize {
-        self.layout.largest_block_bytes()
     }
 
     /// Zeroed memory for a record of the allocator, for ever. `bytes` a multiple of 4096; so is the address.

@@ -1,11 +1,11 @@
-//! What can be given back: free chunks and warm rooms, queued until the governor takes them. Called by `arena::arena` to
+//! What can be given back: free chunks and warm rooms, queued until the governor takes them. Called by `arena::registry` to
 //! queue and by `governor::worker` to take.
 //!
 //! Invariant: every range that became free while dirty is in the queue, or held by the worker, or found by a scan after
 //! the queue overflowed. A range is checked again, by an exchange on its word, at the moment it is taken: a request that
 //! came first keeps it.
 
-use super::arena::Arena;
+use super::registry::Arena;
 use super::reservation::Reservation;
 use super::rooms::RoomIndex;
 use super::space::Retire;

@@ -1,4 +1,4 @@
-//! The rooms of a reservation: address ranges with head-room, one for each huge block. Called by `arena::arena`.
+//! The rooms of a reservation: address ranges with head-room, one for each huge block. Called by `arena::registry`.
 //!
 //! Invariant: a room is claimed, grown and released by one exchange on its word. A block starts at the start of its room.
 //! Rooms come in tiers, each a quarter as large as the one before. While at least half of the larger rooms are free, every
@@ -8,7 +8,9 @@ use core::ptr::NonNull;
 
 use super::layout::Region;
 use crate::atomic::{AtomicBool, AtomicU32, Ordering};
-use crate::limits::{CHUNK_BYTES, CHUNK_SHIFT, HUGE_BYTES_MIN, STEP_BYTES_MIN, STEPPED_ROOMS_MAX};
+use crate::limits::{
+    CHUNK_BYTES, CHUNK_SHIFT, HUGE_BYTES_MIN, RESERVATION_ALIGN_BYTES, STEP_BYTES_MIN, STEPPED_ROOMS_MAX,
+};
 use crate::lockfree::room_word::{Piece, RoomState, RoomWord};
 use crate::os::{Kernel, Os};
 use crate::units::Chunks;
@@ -50,6 +52,16 @@ impl Tier {
     }
 }
 
+/// Where a tier lies in its region.
+#[derive(Clone, Copy)]
+struct Place {
+    tier: Tier,
+    /// Index of its first room.
+    first: u32,
+    /// Bytes from the base of the region to its first room.
+    offset: usize,
+}
+
 /// The record of one room.
 pub(crate) struct Room {
     word: RoomWord,
@@ -71,7 +83,6 @@ pub(crate) struct RoomIndex(pub(crate) u32);
 /// A claimed room.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Claimed {
-    pub(crate) room: RoomIndex,
     pub(crate) base: NonNull<u8>,
     /// Chunks from the start that may hold old data; the rest reads as zeroes.
     pub(crate) warm: Chunks,
@@ -85,19 +96,11 @@ enum Refused {
     ByKernel,
 }
 
-/// How a block changed its size in place.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Resized {
-    /// Bytes from here on read as zeroes.
-    pub(crate) zeroed_from: usize,
-    /// Whether chunks became free.
-    pub(crate) retired: bool,
-}
-
 /// The huge region of a reservation.
 pub(crate) struct Rooms {
     base: NonNull<u8>,
-    tiers: [Tier; TIERS],
+    /// Largest rooms first.
+    places: [Place; TIERS],
     rooms: &'static [Room],
     /// Rooms in use, by tier. Any thread.
     in_use: [AtomicU32; TIERS],
@@ -116,10 +119,17 @@ impl Rooms {
         rooms: &'static [Room],
         stepped: bool,
     ) -> Self {
+        let (mut first, mut offset) = (0, 0);
+        let places = tiers.map(|tier| {
+            let place = Place { tier, first, offset };
+            first += tier.count;
+            offset += tier.bytes();
+            place
+        });
         Rooms {
             // SAFETY: the region lies within the reservation, by its layout.
             base: unsafe { base.byte_add(region.start) },
-            tiers,
+            places,
             rooms,
             in_use: [const { AtomicU32::new(0) }; TIERS],
             reached: [const { AtomicU32::new(0) }; TIERS],
@@ -134,7 +144,7 @@ impl Rooms {
 
     /// Bytes in all rooms.
     pub(crate) fn bytes(&self) -> usize {
-        self.tiers.iter().map(|tier| tier.bytes()).sum()
+        self.places.iter().map(|place| place.tier.bytes()).sum()
     }
 
     /// The record of a room.
@@ -144,86 +154,70 @@ impl Rooms {
 
     /// Every room that was in use at some time.
     pub(crate) fn used_rooms(&self) -> impl Iterator<Item = RoomIndex> {
-        self.places().flat_map(|(place, first, _)| {
+        self.places.iter().zip(&self.reached).flat_map(|(place, reached)| {
             // Relaxed: a hint for a scan.
-            let reached = self.reached.get(place).map_or(0, |reached| reached.load(Ordering::Relaxed));
-            (first..first + reached).map(RoomIndex)
-        })
-    }
-
-    /// Each tier with its number, the index of its first room and the offset of that room.
-    fn places(&self) -> impl Iterator<Item = (usize, u32, usize)> {
-        let mut next = (0_u32, 0_usize);
-        self.tiers.iter().enumerate().map(move |(number, tier)| {
-            let place = (number, next.0, next.1);
-            next = (next.0 + tier.count, next.1 + tier.bytes());
-            place
+            (place.first..place.first + reached.load(Ordering::Relaxed)).map(RoomIndex)
         })
     }
 
     /// The room that holds `offset` bytes from the base, and the offset from its start.
     pub(crate) fn at_offset(&self, offset: usize) -> Option<(RoomIndex, usize)> {
-        self.places().find_map(|(number, first, start)| {
-            let tier = self.tiers.get(number)?;
-            let inside = offset.checked_sub(start).filter(|inside| *inside < tier.bytes())?;
-            let room = RoomIndex(first + (inside >> tier.room_shift) as u32);
-            Some((room, inside & (tier.room_bytes() - 1)))
+        self.places.iter().find_map(|place| {
+            let inside = offset.checked_sub(place.offset).filter(|inside| *inside < place.tier.bytes())?;
+            let room = RoomIndex(place.first + (inside >> place.tier.room_shift) as u32);
+            Some((room, inside & (place.tier.room_bytes() - 1)))
         })
     }
 
-    /// The first byte of a room, and its tier.
-    fn place_of(&self, room: RoomIndex) -> Option<(NonNull<u8>, usize)> {
-        self.places().find_map(|(number, first, start)| {
-            let tier = self.tiers.get(number)?;
-            let in_tier = room.0.checked_sub(first).filter(|in_tier| *in_tier < tier.count)?;
+    /// The first byte of a room, its tier and the tier's number.
+    fn place_of(&self, room: RoomIndex) -> Option<(NonNull<u8>, Tier, usize)> {
+        self.places.iter().enumerate().find_map(|(number, place)| {
+            let in_tier = room.0.checked_sub(place.first).filter(|in_tier| *in_tier < place.tier.count)?;
             // SAFETY: the room lies within the region, so its offset does.
-            let base = unsafe { self.base.byte_add(start + ((in_tier as usize) << tier.room_shift)) };
-            Some((base, number))
+            let base = unsafe { self.base.byte_add(place.offset + ((in_tier as usize) << place.tier.room_shift)) };
+            Some((base, place.tier, number))
         })
+    }
+
+    /// Rooms of a tier that are in use. A hint that spreads blocks over the tiers.
+    fn in_use(&self, number: usize) -> u32 {
+        // Relaxed: a hint.
+        self.in_use.get(number).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
     /// Claims a room for a block of `chunks` at a multiple of `align_bytes`. A warm one if there is one that fits, the one
     /// with the least warm memory that covers the block, else the warmest.
     pub(crate) fn allocate<O: Os>(&self, kernel: &Kernel<O>, chunks: Chunks, align_bytes: usize) -> Option<Claimed> {
-        let bytes = chunks.in_bytes();
-        let fits = |tier: &Tier| tier.count > 0 && tier.room_bytes() >= bytes && tier.room_bytes() >= align_bytes;
-        if align_bytes > 1 << 30 {
+        // Rooms are as aligned as they are large, but no more than their region.
+        if align_bytes > RESERVATION_ALIGN_BYTES {
             return None;
         }
-        while let Some(room) = self.warmest(chunks, &fits) {
+        let least_bytes = chunks.in_bytes().max(align_bytes);
+        while let Some(room) = self.warmest(chunks, least_bytes) {
             match self.claim(kernel, room, chunks) {
                 Ok(claimed) => return Some(claimed),
                 Err(Refused::Taken) => {}
                 Err(Refused::ByKernel) => return None,
             }
         }
-        // Relaxed: hints that spread blocks over the tiers.
-        let in_use = |number: usize| self.in_use.get(number).map_or(0, |count| count.load(Ordering::Relaxed));
-        if self.stepped && (0..TIERS).map(in_use).sum::<u32>() >= STEPPED_ROOMS_MAX {
+        if self.stepped && (0..TIERS).map(|number| self.in_use(number)).sum::<u32>() >= STEPPED_ROOMS_MAX {
             return None;
         }
-        let roomy = self.places().zip(&self.tiers).filter(|((number, ..), tier)| in_use(*number) < tier.count / 2);
-        let tightest_first = self.places().zip(&self.tiers);
-        let tight: [Option<((usize, u32, usize), &Tier)>; TIERS] = {
-            let mut order = [None; TIERS];
-            for (slot, found) in order.iter_mut().rev().zip(tightest_first) {
-                *slot = Some(found);
-            }
-            order
-        };
-        for ((number, first, _), tier) in roomy.chain(tight.into_iter().flatten()) {
-            if !fits(tier) {
+        let half_free =
+            |number: &usize| self.places.get(*number).is_some_and(|place| self.in_use(*number) < place.tier.count / 2);
+        for number in (0..TIERS).filter(half_free).chain((0..TIERS).rev()) {
+            let Some(place) = self.places.get(number).filter(|place| place.tier.room_bytes() >= least_bytes) else {
                 continue;
-            }
-            for room in (first..first + tier.count).map(RoomIndex) {
-                if !self.room(room).is_some_and(|record| record.word.state().is_available()) {
+            };
+            for room in (place.first..place.first + place.tier.count).map(RoomIndex) {
+                if !self.state(room).is_some_and(RoomState::is_available) {
                     continue;
                 }
                 match self.claim(kernel, room, chunks) {
                     Ok(claimed) => {
                         if let Some(reached) = self.reached.get(number) {
                             // Relaxed: a bound for scans; a room is visible to them once this is.
-                            reached.fetch_max(room.0 - first + 1, Ordering::Relaxed);
+                            reached.fetch_max(room.0 - place.first + 1, Ordering::Relaxed);
                         }
                         return Some(claimed);
                     }
@@ -235,22 +229,26 @@ impl Rooms {
         None
     }
 
-    /// The free room with memory in it that suits a block of `chunks` best.
-    fn warmest(&self, chunks: Chunks, fits: impl Fn(&Tier) -> bool) -> Option<RoomIndex> {
+    /// The free room with memory in it that suits a block of `chunks` best, among those of `least_bytes` or more.
+    fn warmest(&self, chunks: Chunks, least_bytes: usize) -> Option<RoomIndex> {
         let mut best: Option<(RoomIndex, u32)> = None;
-        for ((number, first, _), tier) in self.places().zip(&self.tiers) {
+        for (place, reached) in self.places.iter().zip(&self.reached) {
+            if place.tier.room_bytes() < least_bytes {
+                continue;
+            }
             // Relaxed: a hint.
-            let reached = self.reached.get(number).map_or(0, |reached| reached.load(Ordering::Relaxed));
-            for room in (first..first + reached).map(RoomIndex).filter(|_| fits(tier)) {
-                let Some(state) = self.room(room).map(|record| record.word.state()) else { continue };
+            for room in (place.first..place.first + reached.load(Ordering::Relaxed)).map(RoomIndex) {
+                let Some(state) = self.state(room) else { continue };
                 // In stepped mode a cold room that is committed already is as good as warm: no call is due.
                 let warm = state.warm();
                 if !state.is_available() || (warm == 0 && !self.stepped) {
                     continue;
                 }
-                let better = best.is_none_or(|(_, had)| {
-                    if had >= chunks.0 { warm >= chunks.0 && warm < had } else { warm > had }
-                });
+                let better = best.is_none_or(
+                    |(_, had)| {
+                        if had >= chunks.0 { warm >= chunks.0 && warm < had } else { warm > had }
+                    },
+                );
                 if better {
                     best = Some((room, warm));
                 }
@@ -260,16 +258,16 @@ impl Rooms {
     }
 
     fn claim<O: Os>(&self, kernel: &Kernel<O>, room: RoomIndex, chunks: Chunks) -> Result<Claimed, Refused> {
-        let ((base, tier), record) = self.place_of(room).zip(self.room(room)).ok_or(Refused::Taken)?;
+        let ((base, _, number), record) = self.place_of(room).zip(self.room(room)).ok_or(Refused::Taken)?;
         let warm = record.word.claim(chunks.0).ok_or(Refused::Taken)?;
         if !self.ensure_committed(kernel, room, chunks) {
             record.word.cancel(warm);
             return Err(Refused::ByKernel);
         }
-        if let Some(in_use) = self.in_use.get(tier) {
+        if let Some(in_use) = self.in_use.get(number) {
             in_use.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(Claimed { room, base, warm: Chunks(warm) })
+        Ok(Claimed { base, warm: Chunks(warm) })
     }
 
     /// Stepped mode: makes sure that the owner of the room can use its first `chunks`.
@@ -277,13 +275,13 @@ impl Rooms {
         if !self.stepped {
             return true;
         }
-        let (Some(record), Some((base, tier))) = (self.room(room), self.place_of(room)) else { return false };
+        let (Some(record), Some((base, tier, _))) = (self.room(room), self.place_of(room)) else { return false };
         // Acquire: pairs with the Release below, by an earlier owner.
         let have = record.committed.load(Ordering::Acquire);
         if chunks.0 <= have {
             return true;
         }
-        let room_chunks = self.tiers.get(tier).map_or(0, |tier| (tier.room_bytes() >> CHUNK_SHIFT) as u32);
+        let room_chunks = (tier.room_bytes() >> CHUNK_SHIFT) as u32;
         let step = chunks.0.max(have.saturating_mul(2)).max((STEP_BYTES_MIN / CHUNK_BYTES) as u32).min(room_chunks);
         for target in [step, chunks.0] {
             // SAFETY: 1. `have < chunks <= target <= room_chunks`: the range lies in the room.
@@ -302,24 +300,21 @@ impl Rooms {
     }
 
     /// Owner: makes the block cover `chunks` in place. `None` if the room is too small, a purge runs in it, or the kernel
-    /// refuses: the block is as before.
-    pub(crate) fn resize<O: Os>(&self, kernel: &Kernel<O>, room: RoomIndex, chunks: Chunks) -> Option<Resized> {
-        let (_, tier) = self.place_of(room)?;
-        if self.tiers.get(tier)?.room_bytes() < chunks.in_bytes() || !self.ensure_committed(kernel, room, chunks) {
+    /// refuses: the block is as before. Says whether chunks became free.
+    pub(crate) fn resize<O: Os>(&self, kernel: &Kernel<O>, room: RoomIndex, chunks: Chunks) -> Option<bool> {
+        let (_, tier, _) = self.place_of(room)?;
+        if tier.room_bytes() < chunks.in_bytes() || !self.ensure_committed(kernel, room, chunks) {
             return None;
         }
         let before = self.room(room)?.word.resize(chunks.0)?;
-        Some(Resized {
-            zeroed_from: Chunks(before.warm().max(before.live())).in_bytes(),
-            retired: chunks.0 < before.live(),
-        })
+        Some(chunks.0 < before.live())
     }
 
     /// Owner: gives the room back. `None` if it was not in use. Says whether it holds memory.
     pub(crate) fn release(&self, room: RoomIndex) -> Option<bool> {
-        let (_, tier) = self.place_of(room)?;
+        let (_, _, number) = self.place_of(room)?;
         let before = self.room(room)?.word.release()?;
-        if let Some(in_use) = self.in_use.get(tier) {
+        if let Some(in_use) = self.in_use.get(number) {
             in_use.fetch_sub(1, Ordering::Relaxed);
         }
         Some(before.warm() > 0)
@@ -332,7 +327,7 @@ impl Rooms {
 
     /// Takes up to `chunks_max` warm chunks above the block in a room, or of a free one, out of use for a purge.
     pub(crate) fn begin_purge(&self, room: RoomIndex, chunks_max: Chunks) -> Option<(Piece, NonNull<u8>)> {
-        let (base, _) = self.place_of(room)?;
+        let (base, ..) = self.place_of(room)?;
         let piece = self.room(room)?.word.begin_purge(chunks_max.0)?;
         // SAFETY: the piece lies in the room.
         Some((piece, unsafe { base.byte_add(Chunks(piece.from).in_bytes()) }))

@@ -1,4 +1,4 @@
-//! The block space of a reservation: chunks cut into slices, handed out as runs. Called by `arena::arena`.
+//! The block space of a reservation: chunks cut into slices, handed out as runs. Called by `arena::registry`.
 //!
 //! Invariant: a run has one owner from the exchange that claimed its bits to the one that gives them back. Which chunks
 //! are worth a look is kept in seven buckets by free slices; they are hints, repaired by whoever finds one wrong. Chunks at
@@ -176,12 +176,6 @@ impl Space {
         (0..first).chain(self.blocks_start()..blocks).map(ChunkIndex)
     }
 
-    /// Bytes committed for blocks.
-    #[cfg(test)]
-    pub(crate) fn committed_bytes(&self) -> usize {
-        self.first_prefix.committed_bytes() + self.blocks_prefix.committed_bytes()
-    }
-
     /// Claims `count` slices at a multiple of `align_bytes`, a power of two. Prefers the fullest chunk that fits; more
     /// than a chunk takes whole chunks and the start of the next.
     pub(crate) fn allocate<O: Os>(
@@ -204,9 +198,18 @@ impl Space {
         let small_program = self.first_frontier.load(Ordering::Relaxed) < FIRST_WIDE_CHUNKS.min(self.first_count);
         let in_first = count.0 == 1 || small_program;
         let lowest = if in_first { 0 } else { self.blocks_start() as usize };
+        self.search(lowest, TRIES_PER_BUCKET, count, align)
+            .or_else(|| self.claim_fresh(kernel, in_first, count, align))
+            // Before this space gives up: every chunk, wherever it lies.
+            .or_else(|| self.search(0, u32::MAX, count, align))
+            .or_else(|| self.claim_fresh(kernel, true, count, align))
+    }
+
+    /// Claims a run in the fullest chunk that fits, among the first `tries` candidates of each bucket from chunk `lowest`.
+    fn search(&self, lowest: usize, tries: u32, count: Slices, align: u32) -> Option<Run> {
         for (number, bucket) in self.buckets.iter().enumerate().skip(first_bucket(count.0)) {
             let mut from = lowest;
-            for _ in 0..TRIES_PER_BUCKET {
+            for _ in 0..tries {
                 let Some(found) = bucket.first_from(from) else { break };
                 let chunk = ChunkIndex(found as u32);
                 if let Some(run) = self.claim_in(chunk, count, align) {
@@ -216,6 +219,11 @@ impl Space {
                 from = found + 1;
             }
         }
+        None
+    }
+
+    /// Claims a run in a chunk that was never used.
+    fn claim_fresh<O: Os>(&self, kernel: &Kernel<O>, in_first: bool, count: Slices, align: u32) -> Option<Run> {
         loop {
             let fresh_first = if in_first { self.take_fresh_first(kernel) } else { None };
             let fresh = fresh_first.or_else(|| self.take_fresh(kernel, 1, CHUNK_BYTES))?;
@@ -297,7 +305,8 @@ impl Space {
     fn claim_exactly(&self, start: SliceIndex, count: Slices, sink: &impl Retire) -> Option<bool> {
         let mut zeroed = true;
         for (part, done) in parts(start, count) {
-            let claim = self.chunk(part.start.chunk()).and_then(|c| c.bitmap.claim_at(part.start.in_chunk(), part.count.0));
+            let claim =
+                self.chunk(part.start.chunk()).and_then(|c| c.bitmap.claim_at(part.start.in_chunk(), part.count.0));
             match claim {
                 Some(claim) => {
                     zeroed &= claim.zeroed;
@@ -323,7 +332,8 @@ impl Space {
         sink: &impl Retire,
     ) -> Option<bool> {
         let last = SliceIndex(start.0.checked_add(count.0)?.checked_sub(1)?).chunk();
-        if !self.is_huge_backed(start.chunk()) && (last.0 >= self.first_count || start.in_chunk() == 0) {
+        // Relaxed: chunks below the frontier stay committed.
+        if !self.is_huge_backed(start.chunk()) && last.0 >= self.first_frontier.load(Ordering::Relaxed) {
             return None;
         }
         // Relaxed: a stale value makes the exchange below fail.

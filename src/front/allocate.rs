@@ -58,7 +58,12 @@ fn owner_of<O: Os>(engine: &Engine<O>, block: usize) -> Owner {
 
 /// Memory for a request that no slab serves. `grows` says that the block has shown that it grows.
 #[cold]
-pub(crate) fn allocate_large<O: Os>(engine: &Engine<O>, bytes: usize, align_bytes: usize, grows: bool) -> Option<Block> {
+pub(crate) fn allocate_large<O: Os>(
+    engine: &Engine<O>,
+    bytes: usize,
+    align_bytes: usize,
+    grows: bool,
+) -> Option<Block> {
     let arena = engine.arena();
     let room = || {
         let chunks = Chunks::holding(bytes)?;
@@ -183,11 +188,8 @@ pub(crate) unsafe fn reallocate<O: Os>(
             !moves_to_slab && !moves_to_room && large::resize(engine.arena(), reservation, slab, bytes).is_some()
         }
         Owner::Room(reservation, room) => {
-            let chunks = Chunks::holding(bytes);
-            let resized = chunks.filter(|_| bytes >= GROWING_BYTES_MIN / 2).and_then(|chunks| {
-                engine.arena().resize_room(reservation, room, chunks)
-            });
-            resized.is_some()
+            let chunks = Chunks::holding(bytes).filter(|_| bytes >= GROWING_BYTES_MIN / 2);
+            chunks.is_some_and(|chunks| engine.arena().resize_room(reservation, room, chunks))
         }
     };
     if stays {

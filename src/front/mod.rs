@@ -4,10 +4,10 @@
 
 #[cfg(target_os = "linux")]
 mod allocate;
-#[cfg(target_os = "linux")]
-mod global;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
+#[cfg(target_os = "linux")]
+mod global;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 

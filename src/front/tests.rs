@@ -16,8 +16,8 @@ use crate::arena::Found;
 use crate::governor::Source;
 use crate::limits::{CHUNK_BYTES, HUGE_BYTES_MIN, LINGER_MS, PURGE_PIECE_HUGE_BYTES, SLICE_BYTES};
 use crate::options::Commit;
-use crate::os::fake::FakeOs;
 use crate::os::Os;
+use crate::os::fake::FakeOs;
 use crate::thread::engine::Engine;
 use crate::thread::heap::Heap;
 use crate::units::Nanos;
@@ -225,6 +225,53 @@ fn a_process_that_outgrows_its_reservation_gets_further_ones() {
 }
 
 #[test]
+fn a_process_at_its_limit_leaves_the_kernel_alone() {
+    let (engine, heap) = started(FakeOs::new().narrow(256 * MIB), Commit::Ready);
+    // More than this kernel gives in one reservation: refused again and again, asked for once.
+    assert!(allocate(engine, heap, layout(300 * MIB)).is_null());
+    let calls = os(engine).calls();
+    (0..1000).for_each(|_| assert!(allocate(engine, heap, layout(300 * MIB)).is_null()));
+    assert_eq!(os(engine).calls(), calls);
+    // A second later it is worth another try.
+    os(engine).advance(Nanos::from_millis(1001));
+    assert!(allocate(engine, heap, layout(300 * MIB)).is_null());
+    assert!(os(engine).calls() > calls);
+}
+
+#[test]
+fn every_slice_can_be_had_again_at_the_limit() {
+    let mut limited = FakeOs::new().narrow(256 * MIB);
+    limited.facts.memory_bytes = 64 * MIB;
+    let (engine, heap) = started(limited, Commit::Ready);
+    os(engine).fail_next(usize::MAX);
+    let fill = || {
+        let mut blocks = Vec::new();
+        loop {
+            let block = allocate(engine, heap, layout(MIB));
+            if block.is_null() {
+                return blocks;
+            }
+            blocks.push(block);
+        }
+    };
+    let first = fill();
+    let count = first.len();
+    assert!(count > 190, "{count}");
+    first.into_iter().for_each(|block| free(engine, heap, block));
+    assert_eq!(fill().len(), count);
+}
+
+#[test]
+fn a_block_grown_out_of_the_first_region_stays_in_committed_memory() {
+    let (engine, heap) = started(FakeOs::new(), Commit::Stepped);
+    let blocks: Vec<_> = (0..4).map(|_| allocate(engine, heap, layout(MIB))).collect();
+    let wanted = 5 * MIB + MIB / 5;
+    // SAFETY: the block is live with this layout.
+    let grown = unsafe { reallocate(engine, heap, NonNull::new(blocks[3]).unwrap(), layout(MIB), wanted) };
+    mark(grown, wanted, 1);
+}
+
+#[test]
 fn foreign_addresses_are_recognised() {
     let (engine, heap) = started(FakeOs::new(), Commit::Stepped);
     let local = 0_u8;
@@ -240,7 +287,8 @@ fn foreign_addresses_are_recognised() {
 fn the_stepped_mode_commits_in_few_steps() {
     let (engine, heap) = started(FakeOs::new(), Commit::Stepped);
     // 3 GiB in pieces that all come from slabs and spans.
-    let blocks: Vec<_> = (0..6000).map(|n| allocate(engine, heap, layout(if n % 2 == 0 { 8 << 10 } else { MIB }))).collect();
+    let blocks: Vec<_> =
+        (0..6000).map(|n| allocate(engine, heap, layout(if n % 2 == 0 { 8 << 10 } else { MIB }))).collect();
     assert!(blocks.iter().all(|block| !block.is_null()));
     let stats = engine.arena().kernel().counters().snapshot();
     assert!(stats.write_lock_calls <= 12, "{stats:?}");
@@ -338,7 +386,8 @@ fn memory_that_is_taken_back_in_time_is_not_purged() {
 fn a_queue_that_overflows_loses_nothing() {
     let (engine, heap) = started(FakeOs::new(), Commit::Ready);
     // More chunks than the queue has places. Dirty by the books, though nothing was touched.
-    let spans: Vec<_> = (0..crate::limits::RETIRED_ENTRIES + 500).map(|_| allocate(engine, heap, layout(2 * MIB))).collect();
+    let spans: Vec<_> =
+        (0..crate::limits::RETIRED_ENTRIES + 500).map(|_| allocate(engine, heap, layout(2 * MIB))).collect();
     assert!(spans.iter().all(|span| !span.is_null()));
     spans.into_iter().for_each(|span| free(engine, heap, span));
     engine.release_heap(heap);

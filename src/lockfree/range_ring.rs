@@ -43,7 +43,8 @@ impl<const N: usize> RangeRing<N> {
         Some((cell, at / N as u64))
     }
 
-    /// Whether nothing was queued at the moment of the call. A hint.
+    /// Whether nothing was queued at the moment of the call. A hint, for tests.
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         // Relaxed: a hint.
         self.head.load(Ordering::Relaxed) == self.tail.load(Ordering::Relaxed)

@@ -177,7 +177,8 @@ impl Os for Linux {
         unsafe {
             as_result(libc::pthread_attr_init(attributes.as_mut_ptr()))?;
             libc::pthread_attr_setdetachstate(attributes.as_mut_ptr(), libc::PTHREAD_CREATE_DETACHED);
-            let placed = as_result(libc::pthread_attr_setstack(attributes.as_mut_ptr(), stack.as_ptr().cast(), stack_bytes));
+            let placed =
+                as_result(libc::pthread_attr_setstack(attributes.as_mut_ptr(), stack.as_ptr().cast(), stack_bytes));
             let started = placed.and_then(|()| {
                 libc::sigfillset(all.as_mut_ptr());
                 libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());

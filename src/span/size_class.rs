@@ -79,6 +79,7 @@ const fn slab_slices(block_bytes: usize) -> usize {
     }
 }
 
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, where a bad index is an error")]
 static SHAPES: [ClassShape; CLASS_COUNT] = {
     let mut shapes = [ClassShape { block_bytes: 0, capacity: 0, slices: 0, inverse: 0 }; CLASS_COUNT];
     let mut index = 0;
@@ -96,6 +97,7 @@ static SHAPES: [ClassShape; CLASS_COUNT] = {
     shapes
 };
 
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, where a bad index is an error")]
 static TABLE: [u8; TABLE_BYTES_MAX / BLOCK_ALIGN_BYTES + 1] = {
     let mut table = [0; TABLE_BYTES_MAX / BLOCK_ALIGN_BYTES + 1];
     let mut step = 0;

@@ -15,9 +15,9 @@ use core::ptr::null;
 use super::size_class::Class;
 use crate::arena::{HEADER_BYTES, Reservation, Run, pointer_at};
 use crate::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::limits::{BLOCK_ALIGN_BYTES, CARVE_BYTES};
 use crate::lockfree::orphan_stack::Record;
 use crate::lockfree::remote_free::{Chain, Place, RemoteFree};
-use crate::limits::{BLOCK_ALIGN_BYTES, CARVE_BYTES};
 use crate::units::{SliceIndex, Slices};
 
 /// What a slice is part of.

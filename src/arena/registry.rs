@@ -11,18 +11,18 @@ use core::ptr::{NonNull, null_mut};
 use super::layout::Layout;
 use super::reservation::Reservation;
 use super::retired::{RetiredQueue, Sink};
-use super::rooms::{Claimed, Resized, RoomIndex};
+use super::rooms::{Claimed, RoomIndex};
 use super::space::{HEADER_BYTES, Run};
-use crate::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use crate::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::governor::{Governor, ThreadMain};
 use crate::limits::{
     CHUNK_BYTES, RESERVATION_BYTES_FLOOR, RESERVATION_BYTES_MAX, RESERVATION_BYTES_MIN, RESERVATION_COUNT_MAX,
-    RESERVATION_PER_MEMORY, SLICE_SHIFT,
+    RESERVATION_PER_MEMORY, SLICE_BYTES, SLICE_SHIFT,
 };
 use crate::lockfree::doorbell::Doorbell;
 use crate::options::Commit;
 use crate::os::{Kernel, Os, OsError};
-use crate::units::{Chunks, SliceIndex, Slices};
+use crate::units::{Chunks, Nanos, SliceIndex, Slices};
 
 /// The first reservation as numbers, for the paths that must be fast: one cache line, written once.
 #[repr(align(64))]
@@ -65,6 +65,9 @@ pub(crate) struct Arena<O> {
     mode: AtomicUsize,
     /// Size of the last reservation that worked, where the next try starts. Any thread; a hint.
     last_bytes: AtomicUsize,
+    /// The smallest size that the kernel has lately refused, and when. Any thread; hints.
+    refused_bytes: AtomicUsize,
+    refused_ns: AtomicU64,
     retired: RetiredQueue,
     governor: Governor,
     /// What the governor's thread runs. Set once.
@@ -79,6 +82,9 @@ const WORKER_STACK_BYTES: usize = 256 << 10;
 /// Bytes of its stack where the usual one is refused.
 const WORKER_LARGE_STACK_BYTES: usize = 16 << 20;
 
+/// How long a refused size of reservation is not tried again, in nanoseconds.
+const REFUSED_NS: u64 = 1_000_000_000;
+
 const READY: usize = 1;
 const STEPPED: usize = 2;
 
@@ -92,6 +98,8 @@ impl<O: Os> Arena<O> {
             count: AtomicUsize::new(0),
             mode: AtomicUsize::new(0),
             last_bytes: AtomicUsize::new(0),
+            refused_bytes: AtomicUsize::new(0),
+            refused_ns: AtomicU64::new(0),
             retired: RetiredQueue::new(),
             governor: Governor::new(Doorbell::from_word(AtomicU32::new(0))),
             worker_main: AtomicPtr::new(null_mut()),
@@ -145,6 +153,10 @@ impl<O: Os> Arena<O> {
     /// even at 32 MiB; nothing stays behind then. Called once at a time.
     pub(crate) fn start(&self, commit: Commit) -> bool {
         let facts = self.kernel.os().facts();
+        if facts.page_bytes > SLICE_BYTES {
+            // Slices are whole pages everywhere but on kernels built for larger ones, which no distribution ships.
+            return false;
+        }
         let wanted = facts.memory_bytes.next_power_of_two().saturating_mul(RESERVATION_PER_MEMORY);
         let wanted = wanted.clamp(RESERVATION_BYTES_MIN, RESERVATION_BYTES_MAX);
         // A process that may lock this much would fault in all of a ready reservation by mlockall.
@@ -187,22 +199,32 @@ impl<O: Os> Arena<O> {
     }
 
     /// Grows by a reservation that can serve `bytes`. `None` if the kernel refuses or the table is full.
+    ///
+    /// Every try takes mmap_lock for writing. So sizes that were refused are not tried again for [`REFUSED_NS`], however
+    /// many requests fail meanwhile: a process at its limit must not hammer the lock.
     fn grow(&self, bytes: usize) -> Option<()> {
         if self.count.load(Ordering::Relaxed) >= RESERVATION_COUNT_MAX {
             return None;
         }
         let ready = !self.is_stepped();
-        let serves = |bytes_in_all| {
-            Layout::new(bytes_in_all, false).is_some_and(|layout| layout.largest_block_bytes() >= bytes)
-        };
+        let serves =
+            |bytes_in_all| Layout::new(bytes_in_all, false).is_some_and(|layout| layout.largest_block_bytes() >= bytes);
         // An eighth of a wide reservation is one range of blocks, see `Layout`.
         let ample = bytes.checked_mul(8)?.checked_next_power_of_two()?;
         let mut try_bytes = self.last_bytes.load(Ordering::Relaxed).max(ample);
+        // Relaxed: hints; a stale one costs a call.
+        let now = self.kernel.os().coarse_now();
+        let refused_bytes = self.refused_bytes.load(Ordering::Relaxed);
+        if refused_bytes > 0 && now.since(Nanos(self.refused_ns.load(Ordering::Relaxed))) < Nanos(REFUSED_NS) {
+            try_bytes = try_bytes.min(refused_bytes / 2);
+        }
         while try_bytes >= RESERVATION_BYTES_FLOOR && serves(try_bytes) {
             if let Some(reservation) = Reservation::create(&self.kernel, try_bytes, false, ready) {
                 self.last_bytes.store(try_bytes, Ordering::Relaxed);
                 return self.publish(reservation).then_some(());
             }
+            self.refused_bytes.store(try_bytes, Ordering::Relaxed);
+            self.refused_ns.store(now.0, Ordering::Relaxed);
             try_bytes /= 2;
         }
         None
@@ -253,18 +275,18 @@ impl<O: Os> Arena<O> {
 
     /// Claims a room for `chunks`. Does not grow the process: the caller can fall back on a run.
     pub(crate) fn allocate_room(&self, chunks: Chunks, align_bytes: usize) -> Option<(&'static Reservation, Claimed)> {
-        self.reservations().find_map(|reservation| {
-            Some((reservation, reservation.rooms.allocate(&self.kernel, chunks, align_bytes)?))
-        })
+        self.reservations()
+            .find_map(|reservation| Some((reservation, reservation.rooms.allocate(&self.kernel, chunks, align_bytes)?)))
     }
 
-    /// Changes the size of the block in a room in place; retires what it no longer covers.
-    pub(crate) fn resize_room(&self, reservation: &Reservation, room: RoomIndex, chunks: Chunks) -> Option<Resized> {
-        let resized = reservation.rooms.resize(&self.kernel, room, chunks)?;
-        if resized.retired {
+    /// Changes the size of the block in a room in place; retires what it no longer covers. `false` if it cannot: the block
+    /// is as before.
+    pub(crate) fn resize_room(&self, reservation: &Reservation, room: RoomIndex, chunks: Chunks) -> bool {
+        let resized = reservation.rooms.resize(&self.kernel, room, chunks);
+        if resized == Some(true) {
             self.retire_room(reservation, room);
         }
-        Some(resized)
+        resized.is_some()
     }
 
     /// Gives a room back. `false` if it was not in use.
