@@ -210,12 +210,14 @@ unsafe fn move_block<O: Os>(
     layout: Layout,
     bytes: usize,
 ) -> *mut u8 {
-    let target = match Class::holding_aligned(bytes, layout.align()) {
+    let grows = bytes > layout.size();
+    // A block that grows by small steps is given a quarter more than it had, so that a run of steps costs few copies.
+    let stepwise = if grows { bytes.max(layout.size() + layout.size() / 4) } else { bytes };
+    let class =
+        Class::holding_aligned(stepwise, layout.align()).or_else(|| Class::holding_aligned(bytes, layout.align()));
+    let target = match class {
         Some(class) => heap.pop(class).or_else(|| heap.pop_slow(engine, class)).map_or(null_mut(), pointer_at),
-        None => {
-            let grows = bytes > layout.size();
-            allocate_large(engine, bytes, layout.align(), grows).map_or(null_mut(), |target| target.base.as_ptr())
-        }
+        None => allocate_large(engine, bytes, layout.align(), grows).map_or(null_mut(), |target| target.base.as_ptr()),
     };
     if !target.is_null() {
         // SAFETY: 1. The old block holds `layout.size()` bytes, the new one `bytes`, and they do not overlap.
