@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use core::ptr::{NonNull, null_mut};
 
 use super::allocate;
-use crate::atomic::AtomicU32;
+use crate::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::lockfree::once::Once;
 use crate::options::{Commit, Options};
 use crate::os::{Linux, Os};
@@ -19,6 +19,8 @@ use crate::thread::{fork, tls};
 static ENGINE: Engine<Linux> = Engine::new(Linux);
 static STARTED: Once = Once::from_state(AtomicU32::new(0));
 static EXIT: ExitHook = ExitHook::new();
+/// Whether the handler for forked children is registered, or about to be.
+static FORK_NOTED: AtomicBool = AtomicBool::new(false);
 
 /// The allocator. All values of this type are the same allocator; the options of the one that allocates first count.
 ///
@@ -73,7 +75,6 @@ impl Antifreeze {
             }
             started
         };
-        let first = !STARTED.is_done();
         if !STARTED.run(start, || Linux.yield_now()) {
             return None;
         }
@@ -81,7 +82,8 @@ impl Antifreeze {
         // Set first: the calls below may allocate.
         tls::set_heap(heap);
         EXIT.register(core::ptr::from_ref(heap).cast());
-        if first && FORK_NOTED.run(|| true, || Linux.yield_now()) {
+        // Relaxed: one thread, whichever, registers the handler.
+        if !FORK_NOTED.swap(true, Ordering::Relaxed) {
             fork::register(in_forked_child);
         }
         Some(heap)
@@ -96,8 +98,6 @@ impl Antifreeze {
         }
     }
 }
-
-static FORK_NOTED: Once = Once::from_state(AtomicU32::new(0));
 
 // SAFETY: 1. Blocks are distinct, live until freed, at least as large and as aligned as the layout asks.
 //         2. No method unwinds.

@@ -32,16 +32,20 @@ impl Pool {
         }
     }
 
-    /// Owner: gives up a slab that has free blocks.
-    pub(crate) fn put(&self, slab: &Slab, class: Class) {
+    /// Owner: gives up a slab that has free blocks. Says whether it is empty already, so that the governor has to look.
+    #[must_use]
+    pub(crate) fn put(&self, slab: &Slab, class: Class) -> bool {
         slab.set_owner(0);
         slab.note_pooled_used();
         slab.remote().pool();
         self.push(slab, class);
-        if slab.remote().count() >= slab.pooled_used() {
-            // Frees that came before the state changed were not told to ask for a sweep.
+        // Frees that came before the state changed were not told to ask for a sweep. Once the slab is on the stack it may
+        // be anyone's; a wrong answer costs a look.
+        let empty = slab.remote().count() >= slab.pooled_used();
+        if empty {
             self.ask_sweep(class);
         }
+        empty
     }
 
     fn push(&self, slab: &Slab, class: Class) {
@@ -99,7 +103,8 @@ impl Pool {
             let next = slab.neighbours().1.replace(core::ptr::null());
             // SAFETY: the list was made above of headers, which live for ever.
             kept = unsafe { next.as_ref() };
-            self.put(slab, class);
+            // The governor's thread looks at the flags again before it sleeps.
+            let _ = self.put(slab, class);
         }
     }
 }

@@ -13,6 +13,8 @@ use crate::lockfree::orphan_stack::{OrphanStack, Record};
 use crate::options::Commit;
 use crate::os::Os;
 use crate::span::pool::Pool;
+use crate::span::size_class::Class;
+use crate::span::slab::Slab;
 use crate::units::Nanos;
 
 /// Alignment of records on stacks, see [`Record`].
@@ -42,6 +44,13 @@ impl<O: Os> Engine<O> {
     #[inline(always)]
     pub(crate) fn arena(&self) -> &Arena<O> {
         &self.arena
+    }
+
+    /// Owner: gives up a slab with free blocks to whoever needs one.
+    pub(crate) fn put_in_pool(&self, slab: &Slab, class: Class) {
+        if self.pool.put(slab, class) {
+            self.arena.notify_governor();
+        }
     }
 
     /// Slabs without owner.

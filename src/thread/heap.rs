@@ -223,7 +223,7 @@ impl Heap {
         if bin.partial.count() < PARTIAL_SLABS_MAX {
             bin.partial.push(slab);
         } else {
-            engine.pool().put(slab, class);
+            engine.put_in_pool(slab, class);
         }
     }
 
@@ -255,7 +255,7 @@ impl Heap {
                 // it is not empty yet.
                 unsafe { slab.push_free(block, secret) };
                 if self.is_stand_in() {
-                    engine.pool().put(slab, class);
+                    engine.put_in_pool(slab, class);
                 } else {
                     slab.set_owner(self.address());
                     self.keep_or_pool(engine, slab, class);
@@ -318,7 +318,7 @@ impl Heap {
                 return pool::release(engine.arena(), slab);
             }
             if !slab.is_exhausted() {
-                return engine.pool().put(slab, class);
+                return engine.put_in_pool(slab, class);
             }
             slab.set_owner(0);
             if slab.remote().detach() {
