@@ -73,15 +73,17 @@ pub(crate) const GUARD_BYTES: usize = CHUNK_BYTES;
 
 /// Stepped mode: bytes committed at first in the first-blocks region.
 pub(crate) const STEP_FIRST_BYTES: usize = 8 << 20;
-/// Stepped mode: smallest step of the blocks region and of a room; every next step doubles what is committed.
+/// Stepped mode: smallest step of the blocks region and of a room.
 pub(crate) const STEP_BYTES_MIN: usize = 64 << 20;
+/// Stepped mode: by how much the next step multiplies what is committed, while that is little.
+pub(crate) const STEP_GROWTH: usize = 4;
 /// Stepped mode: bytes of headers committed at first: enough for 2 GiB of blocks.
 pub(crate) const STEP_HEADER_BYTES: usize = 4 << 20;
 /// Stepped mode: bytes for heaps committed at first.
 pub(crate) const STEP_HEAP_BYTES: usize = 512 << 10;
 /// Stepped mode: rooms in use at one time; further huge blocks come from the blocks region, whose committed prefix grows
 /// in few steps.
-pub(crate) const STEPPED_ROOMS_MAX: u32 = 6;
+pub(crate) const STEPPED_ROOMS_MAX: u32 = 4;
 
 /// Entries of the queue of retired ranges. When it is full the background thread looks at every chunk instead.
 pub(crate) const RETIRED_ENTRIES: usize = 4096;

@@ -10,6 +10,14 @@ use crate::atomic::{AtomicUsize, Ordering};
 use crate::limits::SLICE_BYTES;
 use crate::os::{Kernel, Os};
 
+/// How much to commit in all where `have` bytes are committed: `first` to begin with, then `growth` times as much each
+/// time, and from 256 MiB on twice as much. Few calls while little is at stake, and `mlockall` locks at most about twice
+/// what a large program uses.
+pub(crate) fn next_step(have: usize, first: usize, growth: usize) -> usize {
+    let factor = if have < 256 << 20 { growth } else { 2 };
+    have.saturating_mul(factor).max(first)
+}
+
 /// One region and how much of it is committed.
 pub(crate) struct Prefix {
     base: NonNull<u8>,
@@ -21,8 +29,7 @@ pub(crate) struct Prefix {
 }
 
 impl Prefix {
-    /// A region with nothing committed, whose first step is `step_bytes` and whose later steps multiply what is committed
-    /// by `growth`.
+    /// A region with nothing committed, whose steps are [`next_step`] of `step_bytes` and `growth`.
     pub(crate) const fn new(base: NonNull<u8>, bytes_max: usize, step_bytes: usize, growth: usize) -> Self {
         Prefix { base, bytes_max, step_bytes, growth, committed: AtomicUsize::new(0) }
     }
@@ -56,7 +63,7 @@ impl Prefix {
         }
         let whole = |bytes: usize| (bytes.div_ceil(SLICE_BYTES) * SLICE_BYTES).min(self.bytes_max);
         let least = whole(bytes);
-        let step = whole(bytes.max(self.step_bytes).max(have.saturating_mul(self.growth)));
+        let step = whole(bytes.max(next_step(have, self.step_bytes, self.growth)));
         let tries = [step, least];
         for target in tries.into_iter().take(if step == least { 1 } else { 2 }) {
             // SAFETY: `have < bytes <= target <= bytes_max`, so the range lies in our region.

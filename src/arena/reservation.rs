@@ -12,7 +12,7 @@ use super::rooms::{Room, Rooms};
 use super::space::{Chunk, Space, SpaceParts};
 use crate::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::limits::{
-    CHUNK_BYTES, RESERVATION_ALIGN_BYTES, ROOMY_BYTES_MIN, SLICE_BYTES, STEP_BYTES_MIN, STEP_FIRST_BYTES,
+    CHUNK_BYTES, RESERVATION_ALIGN_BYTES, ROOMY_BYTES_MIN, SLICE_BYTES, STEP_BYTES_MIN, STEP_FIRST_BYTES, STEP_GROWTH,
     STEP_HEADER_BYTES, STEP_HEAP_BYTES,
 };
 use crate::lockfree::hint_set::{self, HintSet};
@@ -98,7 +98,7 @@ impl Reservation {
             }
             Region { start: region.start - SLICE_BYTES, bytes: region.bytes + SLICE_BYTES }
         };
-        let prefix = |region: Region, step| Prefix::new(at(region.start), region.bytes, step, 2);
+        let prefix = |region: Region, step| Prefix::new(at(region.start), region.bytes, step, STEP_GROWTH);
         let first = prefix(with_lead(layout.first), STEP_FIRST_BYTES);
         let blocks = prefix(with_lead(layout.blocks), STEP_BYTES_MIN);
         let headers = Prefix::new(at(layout.headers.start), layout.headers.bytes, STEP_HEADER_BYTES, 8);

@@ -7,9 +7,10 @@
 use core::ptr::NonNull;
 
 use super::layout::Region;
+use super::prefix::next_step;
 use crate::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::limits::{
-    CHUNK_BYTES, CHUNK_SHIFT, HUGE_BYTES_MIN, RESERVATION_ALIGN_BYTES, STEP_BYTES_MIN, STEPPED_ROOMS_MAX,
+    CHUNK_SHIFT, HUGE_BYTES_MIN, RESERVATION_ALIGN_BYTES, STEP_BYTES_MIN, STEP_GROWTH, STEPPED_ROOMS_MAX,
 };
 use crate::lockfree::room_word::{Piece, RoomState, RoomWord};
 use crate::os::{Kernel, Os};
@@ -282,7 +283,8 @@ impl Rooms {
             return true;
         }
         let room_chunks = (tier.room_bytes() >> CHUNK_SHIFT) as u32;
-        let step = chunks.0.max(have.saturating_mul(2)).max((STEP_BYTES_MIN / CHUNK_BYTES) as u32).min(room_chunks);
+        let step = next_step(Chunks(have).in_bytes(), STEP_BYTES_MIN, STEP_GROWTH) >> CHUNK_SHIFT;
+        let step = (step as u32).max(chunks.0).min(room_chunks);
         for target in [step, chunks.0] {
             // SAFETY: 1. `have < chunks <= target <= room_chunks`: the range lies in the room.
             //         2. The caller owns the room, so nobody else commits it, and it is untouched from `have` on.
