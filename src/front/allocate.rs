@@ -179,8 +179,8 @@ pub(crate) unsafe fn reallocate<O: Os>(
     let stays = match owner_of(engine, address) {
         Owner::Slab(slab) => {
             let have = slab.block_bytes();
-            // Half a block lost is the price of not copying; below that the memory is worth more.
-            bytes <= have && bytes >= have / 2
+            // Half a block lost is the price of not copying; below that the memory is worth more, if there is any to win.
+            bytes <= have && (bytes >= have / 2 || Class::holding_aligned(bytes, align) == slab.class())
         }
         Owner::Large(reservation, slab) => {
             let moves_to_slab = Class::holding_aligned(bytes, align).is_some();

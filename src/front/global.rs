@@ -75,7 +75,7 @@ impl Antifreeze {
             }
             started
         };
-        if !STARTED.run(start, || Linux.yield_now()) {
+        if !STARTED.is_done() && !STARTED.run(start, || Linux.yield_now()) {
             return None;
         }
         let heap = ENGINE.acquire_heap()?;

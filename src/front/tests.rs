@@ -321,6 +321,18 @@ fn a_growing_block_moves_once_and_then_never() {
 }
 
 #[test]
+fn reallocation_within_a_size_class_stays() {
+    let (engine, heap) = started(FakeOs::new(), Commit::Ready);
+    for (bytes, align) in [(1, 1), (7, 1), (1, 4096), (40, 64)] {
+        let layout = Layout::from_size_align(bytes, align).unwrap();
+        let block = allocate(engine, heap, layout);
+        // SAFETY: the block is live with this layout.
+        let same = unsafe { reallocate(engine, heap, NonNull::new(block).unwrap(), layout, bytes) };
+        assert_eq!(same, block, "{layout:?}");
+    }
+}
+
+#[test]
 fn a_large_request_wastes_less_than_an_eighth() {
     let (engine, heap) = started(FakeOs::new(), Commit::Ready);
     let mut bytes = 512 * 1024 + 1;
