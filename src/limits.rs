@@ -48,9 +48,15 @@ pub(crate) const BLOCK_ALIGN_BYTES: usize = 16;
 /// its blocks are asked for. Not the run-time page size: on larger pages it is only a smaller step.
 pub(crate) const CARVE_BYTES: usize = 4096;
 
-/// Slabs of one class with free blocks that a heap keeps to itself; more go to the shared pool, where every thread can
-/// take them and the background thread can release those that became empty.
-pub(crate) const PARTIAL_SLABS_MAX: u32 = 64;
+/// Bytes of slabs of one class with free blocks that a heap keeps to itself, besides the one it allocates from; more go to
+/// the shared pool, where every thread can take them and the background thread can release those that became empty. What
+/// an idle thread keeps, nobody can take from it.
+pub(crate) const PARTIAL_CLASS_BYTES_MAX: usize = 512 << 10;
+/// The same for all classes together.
+pub(crate) const PARTIAL_HEAP_BYTES_MAX: usize = 4 << 20;
+/// Least time between two looks of the background thread through the pool, in nanoseconds: each look takes every slab of
+/// a class in hand for a moment.
+pub(crate) const SWEEP_PAUSE_NS: u64 = 200_000_000;
 
 /// Alignment of a reservation: 1 GiB, so that alignments up to that need no search and 1 GiB hugepages stay possible.
 pub(crate) const RESERVATION_ALIGN_BYTES: usize = 1 << 30;
@@ -97,6 +103,9 @@ pub(crate) const LINGER_MS: u64 = 500;
 pub(crate) const PURGE_PIECE_BYTES: usize = CHUNK_BYTES;
 /// Most bytes that one purge call covers where hugepages back the range: 3 µs per MiB were measured.
 pub(crate) const PURGE_PIECE_HUGE_BYTES: usize = 64 << 20;
+/// Most bytes that one purge call covers in a room whose block is in use: its owner may want to grow and then waits for
+/// the one piece.
+pub(crate) const PURGE_PIECE_IN_USE_BYTES: usize = 8 << 20;
 /// Nanoseconds that one purge call should stay under.
 pub(crate) const HOLD_BUDGET_NS: u64 = 250_000;
 /// Pause between purge calls in nanoseconds. Without it a tight loop can win the lock again until the kernel hands it over

@@ -16,6 +16,6 @@ mod space;
 pub(crate) use registry::{Arena, Found};
 pub(crate) use reservation::Reservation;
 pub(crate) use reservation::pointer_at;
-pub(crate) use retired::release_purges_after_fork;
+pub(crate) use retired::start_anew_after_fork;
 pub(crate) use rooms::RoomIndex;
 pub(crate) use space::{HEADER_BYTES, Run};

@@ -8,12 +8,12 @@
 //!
 //! | bits | meaning |
 //! |---|---|
-//! | 0..40 | the record: its address divided by 128, 0 for an empty stack |
-//! | 40..64 | tag, one more with each pop (against ABA: Treiber's stack with a counted head, IBM RJ 5118, 1986) |
+//! | 0..41 | the record: its address divided by 128, 0 for an empty stack; user addresses have 48 bits at most |
+//! | 41..64 | tag, one more with each pop (against ABA: Treiber's stack with a counted head, IBM RJ 5118, 1986) |
 
 use crate::atomic::{AtomicU64, Ordering};
 
-const RECORD_BITS: u32 = 40;
+const RECORD_BITS: u32 = 41;
 const RECORD_MASK: u64 = (1 << RECORD_BITS) - 1;
 
 /// The name of a record: its address divided by its alignment of 128. Never zero.

@@ -103,4 +103,15 @@ impl<const N: usize> RangeRing<N> {
             }
         }
     }
+
+    /// Empties the ring, whatever state it is in. Only where no other thread can be at it: in a forked child.
+    pub(crate) fn clear(&self) {
+        // Relaxed: one thread.
+        if self.tail.swap(0, Ordering::Relaxed) != 0 {
+            self.head.store(0, Ordering::Relaxed);
+            for cell in &self.cells {
+                cell.turn.store(0, Ordering::Relaxed);
+            }
+        }
+    }
 }

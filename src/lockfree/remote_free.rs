@@ -49,7 +49,8 @@ pub(crate) struct Chain {
 pub(crate) enum Push {
     /// The blocks are on the list.
     Listed,
-    /// The blocks are on the list of a slab without owner that has this many blocks in its list now.
+    /// The blocks are on the list of a slab without owner that has this many blocks in its list now. The caller sees what
+    /// the last owner wrote before it pooled the slab.
     Pooled(u32),
     /// The slab was full and without owner: the caller owns it now. The blocks are *not* on the list.
     Adopted,
@@ -112,8 +113,8 @@ impl RemoteFree {
             let count = (word & !STATE_MASK & !PLACE_MASK) + u64::from(chain.count) * ONE_BLOCK;
             let new = state | count | (u64::from(chain.head) + 1);
             // Release: pairs with the Acquire in `take` and `count`; the taker sees the links and that our use of the
-            // blocks is over.
-            match self.word.compare_exchange_weak(word, new, Ordering::Release, Ordering::Relaxed) {
+            // blocks is over. Acquire: pairs with the Release in `pool`; who is told `Pooled` sees what was noted before.
+            match self.word.compare_exchange_weak(word, new, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) if state == POOLED => return Push::Pooled((count >> COUNT_SHIFT) as u32),
                 Ok(_) => return Push::Listed,
                 Err(now) => word = now,
@@ -139,7 +140,7 @@ impl RemoteFree {
 
     /// Owner: gives up a slab with free blocks, before it puts it on the stack of slabs without owner.
     pub(crate) fn pool(&self) {
-        // Release: pairs with the Acquire in `adopt`. A list that is there stays.
+        // Release: pairs with the Acquire in `adopt` and `push`. A list that is there stays.
         self.word.fetch_or(POOLED, Ordering::Release);
     }
 

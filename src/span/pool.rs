@@ -21,6 +21,8 @@ pub(crate) struct Pool {
     stacks: [OrphanStack; CLASS_COUNT],
     /// Whether some slab on the stack may be empty. Any thread sets it, the governor's clears it.
     sweep: [AtomicBool; CLASS_COUNT],
+    /// Slabs that the governor's thread has looked at in this sweep, linked; 0 for none. That thread.
+    kept: AtomicU64,
 }
 
 impl Pool {
@@ -29,6 +31,7 @@ impl Pool {
         Pool {
             stacks: [const { OrphanStack::from_head(AtomicU64::new(0)) }; CLASS_COUNT],
             sweep: [const { AtomicBool::new(false) }; CLASS_COUNT],
+            kept: AtomicU64::new(0),
         }
     }
 
@@ -77,6 +80,12 @@ impl Pool {
         }
     }
 
+    /// Whether a sweep was asked for.
+    pub(crate) fn wants_sweep(&self) -> bool {
+        // Relaxed: a hint; `sweep` synchronises.
+        self.sweep.iter().any(|asked| asked.load(Ordering::Relaxed))
+    }
+
     /// Governor's thread: releases empty slabs of the classes for which that was asked.
     pub(crate) fn sweep<O: Os>(&self, arena: &Arena<O>) {
         for class in Class::all() {
@@ -89,23 +98,38 @@ impl Pool {
     }
 
     fn sweep_class<O: Os>(&self, arena: &Arena<O>, class: Class) {
-        // Kept slabs wait on a private list, so that each is looked at once.
-        let mut kept: Option<&'static Slab> = None;
+        // Kept slabs wait on a list of their own, so that each is looked at once. A forked child finds it.
         while let Some(slab) = self.take(class, SWEEPER) {
             if slab.is_empty_with_remote() {
                 release(arena, slab);
             } else {
-                slab.neighbours().1.set(kept.map_or(core::ptr::null(), core::ptr::from_ref));
-                kept = Some(slab);
+                // Relaxed: the worker's own.
+                slab.link().store(self.kept.load(Ordering::Relaxed), Ordering::Relaxed);
+                self.kept.store(slab.record(), Ordering::Relaxed);
             }
         }
-        while let Some(slab) = kept {
-            let next = slab.neighbours().1.replace(core::ptr::null());
-            // SAFETY: the list was made above of headers, which live for ever.
-            kept = unsafe { next.as_ref() };
-            // The governor's thread looks at the flags again before it sleeps.
-            let _ = self.put(slab, class);
+        self.put_kept_back();
+    }
+
+    fn put_kept_back(&self) {
+        loop {
+            // Relaxed: the worker's own.
+            let record = self.kept.load(Ordering::Relaxed);
+            if record == 0 {
+                return;
+            }
+            let slab = Slab::from_record(record);
+            self.kept.store(slab.link().load(Ordering::Relaxed), Ordering::Relaxed);
+            if let Some(class) = slab.class() {
+                // The governor's thread looks at the flags again before it sleeps.
+                let _ = self.put(slab, class);
+            }
         }
+    }
+
+    /// Forked child: puts back what the parent's worker had in hand.
+    pub(crate) fn start_anew_after_fork(&self) {
+        self.put_kept_back();
     }
 }
 

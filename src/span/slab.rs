@@ -5,9 +5,10 @@
 //! push on `remote`. A block is in exactly one place: with the program, on the owner's bin, on `free`, or on `remote`.
 //! `used` counts all carved blocks that are not on `free`.
 //!
-//! Lists are linked through the first word of the free blocks. A link is exclusive-ored with the process's secret, so that
-//! a program's data is never taken for one, and a list ends in its slab's base with the low bit set. Both together let
-//! [`Slab::looks_free`] tell by one comparison that a block that is freed is probably free already.
+//! Lists are linked through the first word of the free blocks. A link is mixed with the process's secret and with the
+//! address of the block that it lies in ([`mix`]), so that neither a program's data is taken for one nor a stale link that
+//! a program has copied elsewhere with memory it never wrote. A list ends in its slab's base with the low bit set. Together
+//! these let [`Slab::looks_free`] tell by one comparison that a block that is freed is probably free already.
 
 use core::cell::Cell;
 use core::ptr::null;
@@ -104,22 +105,40 @@ static_assertions::const_assert_eq!(size_of::<Slab>(), HEADER_BYTES);
 // block got it, directly or not, from the thread that set them.
 unsafe impl Sync for Slab {}
 
-/// The first word of a free block.
-/// # Safety
-/// `block` is a free block of ours that the caller may touch.
+/// Turns a link into the word that is stored at `block`, and back.
+///
+/// The halves of the address are swapped: a word copied to a place in the same 4 GiB decodes to a far address, one copied
+/// further to the old place's neighbourhood; to a link of its new place's slab in neither case.
 #[inline(always)]
-pub(crate) unsafe fn read_link(block: usize) -> usize {
-    // SAFETY: blocks are at least 16 bytes, 16-byte aligned and committed; the caller has the right to it.
-    unsafe { pointer_at(block).cast::<usize>().read() }
+pub(crate) const fn mix(word: usize, block: usize, secret: usize) -> usize {
+    word ^ secret ^ block.rotate_left(usize::BITS / 2)
 }
 
-/// Sets the first word of a free block.
+/// What the link in a free block leads to.
+/// # Safety
+/// `block` is a block of ours that the caller may touch.
+#[inline(always)]
+pub(crate) unsafe fn read_link(block: usize, secret: usize) -> usize {
+    // SAFETY: blocks are at least 16 bytes, 16-byte aligned and committed; the caller has the right to it.
+    mix(unsafe { pointer_at(block).cast::<usize>().read() }, block, secret)
+}
+
+/// Makes the link in a free block lead to `next`.
 /// # Safety
 /// As [`read_link`].
 #[inline(always)]
-pub(crate) unsafe fn write_link(block: usize, word: usize) {
+pub(crate) unsafe fn write_link(block: usize, next: usize, secret: usize) {
     // SAFETY: as in `read_link`.
-    unsafe { pointer_at(block).cast::<usize>().write(word) }
+    unsafe { pointer_at(block).cast::<usize>().write(mix(next, block, secret)) }
+}
+
+/// Clears the link of a block that is handed out, so that a later free does not take the block for a free one.
+/// # Safety
+/// As [`read_link`].
+#[inline(always)]
+pub(crate) unsafe fn clear_link(block: usize) {
+    // SAFETY: as in `read_link`.
+    unsafe { pointer_at(block).cast::<usize>().write(0) }
 }
 
 /// Whether a list position is the end mark rather than a block.
@@ -295,11 +314,11 @@ impl Slab {
             && (offset as u64).wrapping_mul(self.inverse.get()) < self.inverse.get()
     }
 
-    /// Whether the first word of a block, `word`, reads like a link of this slab's lists: then the block is free already,
+    /// Whether what a block's first word decodes to, `link`, is a link of this slab's lists: then the block is free already,
     /// or the program wrote by chance what happens once in 2^48 random words.
     #[inline(always)]
-    pub(crate) fn looks_free(&self, word: usize, secret: usize) -> bool {
-        (word ^ secret).wrapping_sub(self.base.get()) < self.carved_bytes.load(Ordering::Relaxed) as usize
+    pub(crate) fn looks_free(&self, link: usize) -> bool {
+        link.wrapping_sub(self.base.get()) < self.carved_bytes.load(Ordering::Relaxed) as usize
     }
 
     /// Owner: puts a block on the free list. Says whether the slab is empty now.
@@ -308,7 +327,7 @@ impl Slab {
     #[inline(always)]
     pub(crate) unsafe fn push_free(&self, block: usize, secret: usize) -> bool {
         // SAFETY: nobody uses the block.
-        unsafe { write_link(block, self.free.get() ^ secret) };
+        unsafe { write_link(block, self.free.get(), secret) };
         self.free.set(block);
         let used = self.used.get().wrapping_sub(1);
         self.used.set(used);
@@ -370,7 +389,7 @@ impl Slab {
             let block = first + index * block_bytes;
             let next = if index + 1 == count as usize { self.base.get() | 1 } else { block + block_bytes };
             // SAFETY: the block lies in the slab, as `done + count <= capacity`, and nobody has seen it yet.
-            unsafe { write_link(block, next ^ secret) };
+            unsafe { write_link(block, next, secret) };
         }
         // Relaxed: who frees one of these blocks got it from us.
         self.carved_bytes.store((done + count) * self.block_bytes.get(), Ordering::Relaxed);
@@ -386,7 +405,7 @@ impl Slab {
         while !is_end(block) {
             // SAFETY: the caller's promise; `next` is read before the block is linked elsewhere.
             unsafe {
-                let next = read_link(block) ^ secret;
+                let next = read_link(block, secret);
                 self.push_free(block, secret);
                 block = next;
             }
@@ -406,7 +425,7 @@ impl Slab {
                 return true;
             }
             // SAFETY: `at` is a free block of this slab.
-            at = unsafe { read_link(at) } ^ secret;
+            at = unsafe { read_link(at, secret) };
         }
         true
     }
@@ -425,9 +444,9 @@ impl Slab {
         self.base.get() + place as usize * BLOCK_ALIGN_BYTES
     }
 
-    /// The link value that makes a list go on at `next`, or end.
-    pub(crate) fn link_to(&self, next: Option<Place>, secret: usize) -> usize {
-        next.map_or(self.base.get() | 1, |place| self.block_at(place)) ^ secret
+    /// The block at a place, or the end mark: what a link that goes on there leads to.
+    pub(crate) fn next_at(&self, next: Option<Place>) -> usize {
+        next.map_or(self.base.get() | 1, |place| self.block_at(place))
     }
 
     /// A chain of one block.

@@ -6,9 +6,10 @@
 use core::ffi::c_void;
 
 use super::heap::{HEAP_BYTES, Heap};
-use crate::arena::{Arena, release_purges_after_fork};
+use crate::arena::{Arena, start_anew_after_fork};
 use crate::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::governor::{Next, Source};
+use crate::limits::SWEEP_PAUSE_NS;
 use crate::lockfree::orphan_stack::{OrphanStack, Record};
 use crate::options::Commit;
 use crate::os::Os;
@@ -27,6 +28,8 @@ pub(crate) struct Engine<O> {
     heaps: OrphanStack,
     /// Set once, at start.
     secret: AtomicUsize,
+    /// When the worker looked through the pool last. Worker.
+    swept_ns: AtomicU64,
 }
 
 impl<O: Os> Engine<O> {
@@ -37,6 +40,7 @@ impl<O: Os> Engine<O> {
             pool: Pool::new(),
             heaps: OrphanStack::from_head(AtomicU64::new(0)),
             secret: AtomicUsize::new(0),
+            swept_ns: AtomicU64::new(0),
         }
     }
 
@@ -104,14 +108,25 @@ impl<O: Os> Engine<O> {
     /// lost to the child, and nothing else is.
     pub(crate) fn after_fork_in_child(&self) {
         self.arena.governor().reset();
-        release_purges_after_fork(&self.arena);
+        start_anew_after_fork(&self.arena);
+        self.pool.start_anew_after_fork();
     }
 }
 
 impl<O: Os> Source for Engine<O> {
     fn next(&self, now: Nanos, huge_bytes_max: usize) -> Next {
-        self.pool.sweep(&self.arena);
-        self.arena.next(now, huge_bytes_max)
+        // Relaxed: the worker's own.
+        let since = now.since(Nanos(self.swept_ns.load(Ordering::Relaxed)));
+        let sweep_due = self.pool.wants_sweep();
+        if sweep_due && since >= Nanos(SWEEP_PAUSE_NS) {
+            self.swept_ns.store(now.0, Ordering::Relaxed);
+            self.pool.sweep(&self.arena);
+        }
+        match self.arena.next(now, huge_bytes_max) {
+            // Not nothing as long as a sweep was asked for, be it by the sweep itself.
+            Next::Nothing if sweep_due || self.pool.wants_sweep() => Next::Wait(Nanos(SWEEP_PAUSE_NS)),
+            next => next,
+        }
     }
 
     fn finish(&self, purged: bool) {

@@ -13,13 +13,13 @@ use core::ptr::{NonNull, from_ref, null};
 use super::engine::Engine;
 use crate::atomic::AtomicU64;
 use crate::fatal::fatal;
-use crate::limits::PARTIAL_SLABS_MAX;
+use crate::limits::{PARTIAL_CLASS_BYTES_MAX, PARTIAL_HEAP_BYTES_MAX};
 use crate::lockfree::remote_free::Push;
 use crate::os::Os;
 use crate::span::pool;
 use crate::span::queue::SlabQueue;
 use crate::span::size_class::{CLASS_COUNT, Class};
-use crate::span::slab::{Slab, is_end, read_link, write_link};
+use crate::span::slab::{Slab, clear_link, is_end, read_link, write_link};
 
 /// The end mark of a list that never had a slab.
 const NO_BLOCKS: usize = 1;
@@ -39,6 +39,8 @@ struct Bin {
 pub(crate) struct Heap {
     free: [Cell<usize>; CLASS_COUNT],
     secret: Cell<usize>,
+    /// Bytes of all slabs in the queues of the bins.
+    partial_bytes: Cell<usize>,
     bins: [Bin; CLASS_COUNT],
     /// Link in the stack of heaps without thread.
     link: AtomicU64,
@@ -57,6 +59,7 @@ static_assertions::const_assert!(size_of::<Heap>() <= HEAP_BYTES);
 pub(crate) static EMPTY: Heap = Heap {
     free: [const { Cell::new(NO_BLOCKS) }; CLASS_COUNT],
     secret: Cell::new(0),
+    partial_bytes: Cell::new(0),
     bins: [const { Bin { slab: Cell::new(null()), zeroed: Cell::new(false), partial: SlabQueue::new() } }; CLASS_COUNT],
     link: AtomicU64::new(0),
 };
@@ -120,8 +123,8 @@ impl Heap {
         }
         // SAFETY: blocks on the list are free and this thread's alone.
         unsafe {
-            list.set(read_link(block) ^ self.secret.get());
-            write_link(block, 0);
+            list.set(read_link(block, self.secret.get()));
+            clear_link(block);
         }
         Some(block)
     }
@@ -151,7 +154,7 @@ impl Heap {
                 }
                 bin.slab.set(null());
             }
-            let next = bin.partial.pop().or_else(|| engine.pool().take(class, self.address()));
+            let next = self.pop_partial(bin).or_else(|| engine.pool().take(class, self.address()));
             let slab = match next {
                 Some(slab) => slab,
                 None => self.fresh(engine, class)?,
@@ -193,7 +196,7 @@ impl Heap {
     #[inline(always)]
     pub(crate) unsafe fn free_local<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab, block: usize) {
         // SAFETY: a block of a slab that this thread owns is committed memory.
-        if slab.is_block(block) && !slab.looks_free(unsafe { read_link(block) }, self.secret()) {
+        if slab.is_block(block) && !slab.looks_free(unsafe { read_link(block, self.secret()) }) {
             // SAFETY: the slab is this thread's, and the program has given the block up.
             if unsafe { slab.push_free(block, self.secret()) } {
                 self.slab_emptied(engine, slab);
@@ -214,17 +217,28 @@ impl Heap {
             return;
         }
         bin.partial.remove(slab);
+        self.partial_bytes.set(self.partial_bytes.get() - slab.slices().in_bytes());
         pool::release(engine.arena(), slab);
     }
 
     /// Keeps a slab with free blocks, or gives it to all if this heap has many.
     fn keep_or_pool<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab, class: Class) {
-        let bin = self.bin(class);
-        if bin.partial.count() < PARTIAL_SLABS_MAX {
-            bin.partial.push(slab);
+        let partial = &self.bin(class).partial;
+        let bytes = slab.slices().in_bytes();
+        let class_bytes = partial.count() as usize * bytes;
+        if class_bytes < PARTIAL_CLASS_BYTES_MAX && self.partial_bytes.get() < PARTIAL_HEAP_BYTES_MAX {
+            partial.push(slab);
+            self.partial_bytes.set(self.partial_bytes.get() + bytes);
         } else {
             engine.put_in_pool(slab, class);
         }
+    }
+
+    /// Takes the next slab with free blocks that this heap has kept.
+    fn pop_partial(&self, bin: &Bin) -> Option<&'static Slab> {
+        let slab = bin.partial.pop()?;
+        self.partial_bytes.set(self.partial_bytes.get() - slab.slices().in_bytes());
+        Some(slab)
     }
 
     /// Frees a block of a slab that this heap does not own. Checks what the fast path checks.
@@ -234,23 +248,23 @@ impl Heap {
         }
         let secret = engine.secret();
         // SAFETY: the block is committed memory of the slab, and the program gives it to us.
-        if slab.looks_free(unsafe { read_link(block) }, secret) {
+        if slab.looks_free(unsafe { read_link(block, secret) }) {
             fatal("free: block is free already", block);
         }
         // SAFETY: nobody else uses the block from now on.
-        let link = |next| unsafe { write_link(block, slab.link_to(next, secret)) };
+        let link = |next| unsafe { write_link(block, slab.next_at(next), secret) };
+        // Read before the push: after it the slab may be anyone's, and even be dissolved.
+        let (class, pooled_used) = (slab.class(), slab.pooled_used());
+        let Some(class) = class else { fatal("free: header of a slab is damaged", block) };
         match slab.remote().push(slab.chain_of(block), link) {
             Push::Listed => {}
             Push::Pooled(count) => {
-                if count >= slab.pooled_used()
-                    && let Some(class) = slab.class()
-                {
+                if count >= pooled_used {
                     engine.pool().ask_sweep(class);
                     engine.arena().notify_governor();
                 }
             }
             Push::Adopted => {
-                let Some(class) = slab.class() else { return };
                 // SAFETY: the exchange made the slab ours, and nobody uses the block. A slab has two blocks or more, so
                 // it is not empty yet.
                 unsafe { slab.push_free(block, secret) };
@@ -306,7 +320,7 @@ impl Heap {
                 unsafe { slab.return_list(head, secret) };
                 self.give_up(engine, slab, class);
             }
-            while let Some(slab) = bin.partial.pop() {
+            while let Some(slab) = self.pop_partial(bin) {
                 self.give_up(engine, slab, class);
             }
         }
