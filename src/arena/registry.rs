@@ -82,6 +82,10 @@ const WORKER_STACK_BYTES: usize = 256 << 10;
 /// Bytes of its stack where the usual one is refused.
 const WORKER_LARGE_STACK_BYTES: usize = 16 << 20;
 
+/// How often a growing block gives way to a purge above it before it moves instead: a thread that the machine has stopped
+/// in the middle of a purge is not waited for for ever.
+const GROW_WAITS_MAX: u32 = 10_000;
+
 /// How long a refused size of reservation is not tried again, in nanoseconds.
 const REFUSED_NS: u64 = 1_000_000_000;
 
@@ -241,12 +245,18 @@ impl<O: Os> Arena<O> {
         self.reservations().find_map(&attempt)
     }
 
-    /// Claims a run of `count` slices at a multiple of `align_bytes`.
-    pub(crate) fn allocate_run(&self, count: Slices, align_bytes: usize) -> Option<(&'static Reservation, Run)> {
+    /// Claims a run of `count` slices at a multiple of `align_bytes`; for one of several chunks that must be `zeroed`,
+    /// chunks that hold no old data are taken first.
+    pub(crate) fn allocate_run(
+        &self,
+        count: Slices,
+        align_bytes: usize,
+        zeroed: bool,
+    ) -> Option<(&'static Reservation, Run)> {
         let bytes = count.in_bytes().checked_add(align_bytes)?;
         self.on_some(bytes, |reservation| {
             let sink = Sink { arena: self, reservation };
-            let run = reservation.space.allocate(&self.kernel, count, align_bytes, &sink)?;
+            let run = reservation.space.allocate(&self.kernel, count, align_bytes, zeroed, &sink)?;
             self.note_reached(reservation);
             Some((reservation, run))
         })
@@ -273,20 +283,38 @@ impl<O: Os> Arena<O> {
         reservation.space.free(start, count, &Sink { arena: self, reservation })
     }
 
-    /// Claims a room for `chunks`. Does not grow the process: the caller can fall back on a run.
-    pub(crate) fn allocate_room(&self, chunks: Chunks, align_bytes: usize) -> Option<(&'static Reservation, Claimed)> {
+    /// Claims a room for `chunks`; a cold one if the block must be `zeroed`. Does not grow the process: the caller can fall
+    /// back on a run.
+    pub(crate) fn allocate_room(&self, chunks: Chunks, align_bytes: usize, zeroed: bool) -> Option<Claimed> {
         self.reservations()
-            .find_map(|reservation| Some((reservation, reservation.rooms.allocate(&self.kernel, chunks, align_bytes)?)))
+            .find_map(|reservation| reservation.rooms.allocate(&self.kernel, chunks, align_bytes, zeroed))
     }
 
     /// Changes the size of the block in a room in place; retires what it no longer covers. `false` if it cannot: the block
     /// is as before.
+    ///
+    /// A block that grows while a purge runs above it waits for the end of that one piece: 8 MiB, some tens of µs. The
+    /// alternative is to copy the block, which takes longer from 2 MiB on and may take seconds.
     pub(crate) fn resize_room(&self, reservation: &Reservation, room: RoomIndex, chunks: Chunks) -> bool {
-        let resized = reservation.rooms.resize(&self.kernel, room, chunks);
-        if resized == Some(true) {
-            self.retire_room(reservation, room);
+        let being_purged = || reservation.rooms.state(room).is_some_and(|state| state.is_being_purged());
+        for round in 0..=GROW_WAITS_MAX {
+            if let Some(shrunk) = reservation.rooms.resize(&self.kernel, room, chunks) {
+                if shrunk {
+                    self.retire_room(reservation, room);
+                }
+                return true;
+            }
+            if !being_purged() {
+                // Too small, or refused; unless the purge has ended in between.
+                return reservation.rooms.resize(&self.kernel, room, chunks).is_some();
+            }
+            if round == 0 {
+                // So that this is the last piece for now.
+                self.keep_room_warm(reservation, room);
+            }
+            self.kernel.os().yield_now();
         }
-        resized.is_some()
+        false
     }
 
     /// Gives a room back. `false` if it was not in use.
@@ -348,7 +376,7 @@ impl<O: Os> Arena<O> {
     /// For programs whose static thread-local storage is too large for the usual stack.
     fn start_on_large_stack(&self) -> bool {
         let Some((reservation, run)) =
-            Slices::holding(WORKER_LARGE_STACK_BYTES).and_then(|slices| self.allocate_run(slices, 1))
+            Slices::holding(WORKER_LARGE_STACK_BYTES).and_then(|slices| self.allocate_run(slices, 1, false))
         else {
             return false;
         };

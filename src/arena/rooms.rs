@@ -186,15 +186,22 @@ impl Rooms {
         self.in_use.get(number).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
-    /// Claims a room for a block of `chunks` at a multiple of `align_bytes`. A warm one if there is one that fits, the one
-    /// with the least warm memory that covers the block, else the warmest.
-    pub(crate) fn allocate<O: Os>(&self, kernel: &Kernel<O>, chunks: Chunks, align_bytes: usize) -> Option<Claimed> {
+    /// Claims a room for a block of `chunks` at a multiple of `align_bytes`. A warm one if there is one that fits: the one
+    /// with the least warm memory that covers the block, else the warmest. For a block that must be zero (`zeroed`) a cold
+    /// one: what is warm would have to be written, and a program that asks for zeroes may never touch most of them.
+    pub(crate) fn allocate<O: Os>(
+        &self,
+        kernel: &Kernel<O>,
+        chunks: Chunks,
+        align_bytes: usize,
+        zeroed: bool,
+    ) -> Option<Claimed> {
         // Rooms are as aligned as they are large, but no more than their region.
         if align_bytes > RESERVATION_ALIGN_BYTES {
             return None;
         }
         let least_bytes = chunks.in_bytes().max(align_bytes);
-        while let Some(room) = self.warmest(chunks, least_bytes) {
+        while let Some(room) = self.best_used(chunks, least_bytes, zeroed) {
             match self.claim(kernel, room, chunks) {
                 Ok(claimed) => return Some(claimed),
                 Err(Refused::Taken) => {}
@@ -211,7 +218,7 @@ impl Rooms {
                 continue;
             };
             for room in (place.first..place.first + place.tier.count).map(RoomIndex) {
-                if !self.state(room).is_some_and(RoomState::is_available) {
+                if !self.state(room).is_some_and(|state| state.is_available() && (!zeroed || state.warm() == 0)) {
                     continue;
                 }
                 match self.claim(kernel, room, chunks) {
@@ -230,8 +237,8 @@ impl Rooms {
         None
     }
 
-    /// The free room with memory in it that suits a block of `chunks` best, among those of `least_bytes` or more.
-    fn warmest(&self, chunks: Chunks, least_bytes: usize) -> Option<RoomIndex> {
+    /// The free room, of those of `least_bytes` or more that were used before, that suits a block of `chunks` best.
+    fn best_used(&self, chunks: Chunks, least_bytes: usize, zeroed: bool) -> Option<RoomIndex> {
         let mut best: Option<(RoomIndex, u32)> = None;
         for (place, reached) in self.places.iter().zip(&self.reached) {
             if place.tier.room_bytes() < least_bytes {
@@ -239,18 +246,16 @@ impl Rooms {
             }
             // Relaxed: a hint.
             for room in (place.first..place.first + reached.load(Ordering::Relaxed)).map(RoomIndex) {
-                let Some(state) = self.state(room) else { continue };
-                // In stepped mode a cold room that is committed already is as good as warm: no call is due.
+                let Some(state) = self.state(room).filter(|state| state.is_available()) else { continue };
                 let warm = state.warm();
-                if !state.is_available() || (warm == 0 && !self.stepped) {
-                    continue;
-                }
+                // In stepped mode a cold room that is committed already is worth having: no call is due.
+                let wanted = if zeroed { warm == 0 && self.stepped } else { warm > 0 || self.stepped };
                 let better = best.is_none_or(
                     |(_, had)| {
                         if had >= chunks.0 { warm >= chunks.0 && warm < had } else { warm > had }
                     },
                 );
-                if better {
+                if wanted && better {
                     best = Some((room, warm));
                 }
             }

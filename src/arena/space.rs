@@ -23,6 +23,9 @@ pub(crate) const HEADER_BYTES: usize = 128;
 /// are fragmented.
 const TRIES_PER_BUCKET: u32 = 16;
 
+/// Free chunks that one search for a longer run tries before it takes chunks that were never used.
+const TRIES_FOR_CHUNKS: u32 = 64;
+
 /// Bucket of chunks that are free and hold old data.
 const FREE_DIRTY: usize = 5;
 /// Bucket of chunks that are free and zero.
@@ -177,19 +180,20 @@ impl Space {
     }
 
     /// Claims `count` slices at a multiple of `align_bytes`, a power of two. Prefers the fullest chunk that fits; more
-    /// than a chunk takes whole chunks and the start of the next.
+    /// than a chunk takes whole chunks and the start of the next, such without old data if it must be `zeroed`.
     pub(crate) fn allocate<O: Os>(
         &self,
         kernel: &Kernel<O>,
         count: Slices,
         align_bytes: usize,
+        zeroed: bool,
         sink: &impl Retire,
     ) -> Option<Run> {
         if count.0 <= SLICES_PER_CHUNK && align_bytes <= CHUNK_BYTES {
             let align = (align_bytes / SLICE_BYTES).max(1) as u32;
             self.allocate_in_chunk(kernel, count, align)
         } else {
-            self.allocate_chunks(kernel, count, align_bytes.max(CHUNK_BYTES), sink)
+            self.allocate_chunks(kernel, count, align_bytes.max(CHUNK_BYTES), zeroed, sink)
         }
     }
 
@@ -248,34 +252,56 @@ impl Space {
         kernel: &Kernel<O>,
         count: Slices,
         align_bytes: usize,
+        zeroed: bool,
+        sink: &impl Retire,
+    ) -> Option<Run> {
+        self.search_chunks(TRIES_FOR_CHUNKS, count, align_bytes, zeroed, sink)
+            .or_else(|| self.claim_fresh_chunks(kernel, count, align_bytes, sink))
+            // Before this space gives up: every free chunk.
+            .or_else(|| self.search_chunks(u32::MAX, count, align_bytes, false, sink))
+    }
+
+    /// Claims a run that starts in one of the first `tries` free chunks that are worth a look.
+    fn search_chunks(
+        &self,
+        tries: u32,
+        count: Slices,
+        align_bytes: usize,
+        zeroed: bool,
         sink: &impl Retire,
     ) -> Option<Run> {
         let chunks = count.0.div_ceil(SLICES_PER_CHUNK);
         let [dirty, zero] = [self.buckets.get(FREE_DIRTY)?, self.buckets.get(FREE_ZERO)?];
-        let mut from = self.blocks_start() as usize;
-        loop {
-            let next = match (dirty.first_from(from), zero.first_from(from)) {
+        let mut from = self.blocks_start();
+        for _ in 0..tries {
+            let dirty = if zeroed { None } else { dirty.first_from(from as usize) };
+            let next = match (dirty, zero.first_from(from as usize)) {
                 (Some(one), Some(other)) => one.min(other),
-                (Some(one), None) | (None, Some(one)) => one,
-                (None, None) => break,
+                (one, other) => one.or(other)?,
             };
-            let Some(start) = self.align_chunk(next as u32, align_bytes) else { break };
-            if start as usize != next {
-                from = start as usize;
-                // The aligned chunk may be no candidate: look there next.
-                if !self.is_free(start) {
-                    from += 1;
-                    continue;
-                }
+            let start = self.align_chunk(next as u32, align_bytes)?;
+            let obstacle = (start..start.saturating_add(chunks)).find(|chunk| !self.is_free(*chunk, zeroed));
+            let claimed = match obstacle {
+                Some(_) => None,
+                None => self.claim_exactly(ChunkIndex(start).slice(0), count, sink),
+            };
+            if let Some(zeroed) = claimed {
+                return Some(Run { start: ChunkIndex(start).slice(0), count, zeroed });
             }
-            match (start..start.saturating_add(chunks)).position(|chunk| !self.is_free(chunk)) {
-                Some(place) => from = start as usize + place + 1,
-                None => match self.claim_exactly(ChunkIndex(start).slice(0), count, sink) {
-                    Some(zeroed) => return Some(Run { start: ChunkIndex(start).slice(0), count, zeroed }),
-                    None => from = start as usize + 1,
-                },
-            }
+            from = obstacle.unwrap_or(start) + 1;
         }
+        None
+    }
+
+    /// Claims a run in chunks that were never used.
+    fn claim_fresh_chunks<O: Os>(
+        &self,
+        kernel: &Kernel<O>,
+        count: Slices,
+        align_bytes: usize,
+        sink: &impl Retire,
+    ) -> Option<Run> {
+        let chunks = count.0.div_ceil(SLICES_PER_CHUNK);
         loop {
             let first = self.take_fresh(kernel, chunks, align_bytes)?;
             let start = first.slice(0);
@@ -296,9 +322,14 @@ impl Space {
         u32::try_from((aligned - self.base.addr().get()) / CHUNK_BYTES).ok()
     }
 
-    fn is_free(&self, chunk: u32) -> bool {
-        let limit = self.frontier.load(Ordering::Relaxed);
-        chunk < limit && self.chunk(ChunkIndex(chunk)).is_some_and(|record| record.bitmap.state().is_unused())
+    /// Whether a chunk below the frontier is free, and holds no old data if it must be `zeroed`.
+    fn is_free(&self, chunk: u32, zeroed: bool) -> bool {
+        // Relaxed: a hint, the claim decides.
+        chunk < self.frontier.load(Ordering::Relaxed)
+            && self.chunk(ChunkIndex(chunk)).is_some_and(|record| {
+                let state = record.bitmap.state();
+                state.is_unused() && !(zeroed && state.is_dirty())
+            })
     }
 
     /// Claims exactly the run at `start`, or nothing. Says whether it reads as zeroes.
@@ -341,7 +372,7 @@ impl Space {
         if self.is_huge_backed(start.chunk()) && last.0 >= frontier {
             let missing = last.0 + 1 - frontier;
             // Cheap refusal first: what lies below the frontier must be free.
-            if (start.chunk().0 + 1..frontier).any(|chunk| !self.is_free(chunk)) {
+            if (start.chunk().0 + 1..frontier).any(|chunk| !self.is_free(chunk, false)) {
                 return None;
             }
             self.advance(kernel, frontier, missing)?;

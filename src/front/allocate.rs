@@ -56,25 +56,17 @@ fn owner_of<O: Os>(engine: &Engine<O>, block: usize) -> Owner {
     }
 }
 
-/// Memory for a request that no slab serves. `grows` says that the block has shown that it grows.
+/// Memory for a request that no slab serves; from zero memory rather than warm memory if it is to be `zeroed`.
 #[cold]
-pub(crate) fn allocate_large<O: Os>(
-    engine: &Engine<O>,
-    bytes: usize,
-    align_bytes: usize,
-    grows: bool,
-) -> Option<Block> {
-    let arena = engine.arena();
-    let room = || {
-        let chunks = Chunks::holding(bytes)?;
-        let (_, claimed) = arena.allocate_room(chunks, align_bytes)?;
-        Some(Block { base: claimed.base, zeroed_from: claimed.warm.in_bytes() })
-    };
-    if bytes >= HUGE_BYTES_MIN || grows && suits_room(bytes) {
-        room().or_else(|| large::allocate(arena, bytes, align_bytes))
-    } else {
-        large::allocate(arena, bytes, align_bytes).or_else(room)
-    }
+fn allocate_large<O: Os>(engine: &Engine<O>, bytes: usize, align_bytes: usize, zeroed: bool) -> Option<Block> {
+    let room = || allocate_room(engine, bytes, align_bytes, zeroed);
+    let span = || large::allocate(engine.arena(), bytes, align_bytes, zeroed);
+    if bytes >= HUGE_BYTES_MIN { room().or_else(span) } else { span().or_else(room) }
+}
+
+fn allocate_room<O: Os>(engine: &Engine<O>, bytes: usize, align_bytes: usize, zeroed: bool) -> Option<Block> {
+    let claimed = engine.arena().allocate_room(Chunks::holding(bytes)?, align_bytes, zeroed)?;
+    Some(Block { base: claimed.base, zeroed_from: claimed.warm.in_bytes() })
 }
 
 /// Whether a growing block of `bytes` belongs in a room: large enough, and rounding to chunks wastes little.
@@ -103,7 +95,7 @@ pub(crate) fn allocate_zeroed<O: Os>(engine: &Engine<O>, heap: &Heap, layout: La
             let Some(block) = heap.pop(class).or_else(|| heap.pop_slow(engine, class)) else { return null_mut() };
             (pointer_at(block), if heap.pops_zeroed(class) { 0 } else { usize::MAX })
         }
-        None => match allocate_large(engine, layout.size(), layout.align(), false) {
+        None => match allocate_large(engine, layout.size(), layout.align(), true) {
             Some(block) => (block.base.as_ptr(), block.zeroed_from),
             None => return null_mut(),
         },
@@ -183,9 +175,16 @@ pub(crate) unsafe fn reallocate<O: Os>(
             bytes <= have && (bytes >= have / 2 || Class::holding_aligned(bytes, align) == slab.class())
         }
         Owner::Large(reservation, slab) => {
-            let moves_to_slab = Class::holding_aligned(bytes, align).is_some();
-            let moves_to_room = bytes > slab.slices().in_bytes() && suits_room(bytes);
-            !moves_to_slab && !moves_to_room && large::resize(engine.arena(), reservation, slab, bytes).is_some()
+            if bytes > slab.slices().in_bytes()
+                && suits_room(bytes)
+                && let Some(room) = allocate_room(engine, bytes, align, false)
+            {
+                // It grows: this is the last time that it is copied.
+                // SAFETY: as for this function.
+                return unsafe { copy_and_free(engine, heap, block, layout.size(), room.base.as_ptr()) };
+            }
+            Class::holding_aligned(bytes, align).is_none()
+                && large::resize(engine.arena(), reservation, slab, bytes).is_some()
         }
         Owner::Room(reservation, room) => {
             let chunks = Chunks::holding(bytes).filter(|_| bytes >= GROWING_BYTES_MIN / 2);
@@ -199,7 +198,7 @@ pub(crate) unsafe fn reallocate<O: Os>(
     unsafe { move_block(engine, heap, block, layout, bytes) }
 }
 
-/// Copies a block to a new place.
+/// Moves a block to a new place that suits its new size.
 /// # Safety
 /// As [`reallocate`].
 #[cold]
@@ -210,22 +209,39 @@ unsafe fn move_block<O: Os>(
     layout: Layout,
     bytes: usize,
 ) -> *mut u8 {
+    let align = layout.align();
     let grows = bytes > layout.size();
     // A block that grows by small steps is given a quarter more than it had, so that a run of steps costs few copies.
     let stepwise = if grows { bytes.max(layout.size() + layout.size() / 4) } else { bytes };
-    let class =
-        Class::holding_aligned(stepwise, layout.align()).or_else(|| Class::holding_aligned(bytes, layout.align()));
+    let class = Class::holding_aligned(stepwise, align).or_else(|| Class::holding_aligned(bytes, align));
     let target = match class {
-        Some(class) => heap.pop(class).or_else(|| heap.pop_slow(engine, class)).map_or(null_mut(), pointer_at),
-        None => allocate_large(engine, bytes, layout.align(), grows).map_or(null_mut(), |target| target.base.as_ptr()),
-    };
-    if !target.is_null() {
-        // SAFETY: 1. The old block holds `layout.size()` bytes, the new one `bytes`, and they do not overlap.
-        //         2. The program gives the old one up.
-        unsafe {
-            copy_nonoverlapping(block.as_ptr(), target, layout.size().min(bytes));
-            deallocate(engine, heap, block.addr().get());
+        Some(class) => heap.pop(class).or_else(|| heap.pop_slow(engine, class)).map(pointer_at),
+        None => {
+            let room = if grows && suits_room(bytes) { allocate_room(engine, bytes, align, false) } else { None };
+            room.or_else(|| allocate_large(engine, bytes, align, false)).map(|target| target.base.as_ptr())
         }
+    };
+    match target {
+        // SAFETY: as for this function; the target holds `bytes`.
+        Some(target) => unsafe { copy_and_free(engine, heap, block, layout.size().min(bytes), target) },
+        None => null_mut(),
+    }
+}
+
+/// Copies the first `bytes` of a block to `target` and frees the block. Gives `target`.
+/// # Safety
+/// Both hold `bytes`, do not overlap, and the program gives the block up.
+unsafe fn copy_and_free<O: Os>(
+    engine: &Engine<O>,
+    heap: &Heap,
+    block: NonNull<u8>,
+    bytes: usize,
+    target: *mut u8,
+) -> *mut u8 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        copy_nonoverlapping(block.as_ptr(), target, bytes);
+        deallocate(engine, heap, block.addr().get());
     }
     target
 }

@@ -489,3 +489,117 @@ fn alignments_hold_up_to_a_gibibyte_and_beyond() {
         }
     }
 }
+
+#[test]
+fn a_range_that_is_used_again_and_again_keeps_nothing_from_being_purged() {
+    let (engine, heap) = started(FakeOs::new(), Commit::Ready);
+    let churned = allocate(engine, heap, layout(3 * MIB));
+    let rest = allocate(engine, heap, layout(20 * MIB));
+    free(engine, heap, churned);
+    free(engine, heap, rest);
+    for _ in 0..20 {
+        os(engine).advance(Nanos::from_millis(LINGER_MS / 5));
+        let churned = allocate(engine, heap, layout(3 * MIB));
+        free(engine, heap, churned);
+        engine.arena().governor().drain_due(engine.arena().kernel(), engine);
+    }
+    let purged: usize = os(engine).purges().iter().map(|purged| purged.bytes).sum();
+    assert!(purged >= 18 * MIB, "{purged}");
+}
+
+#[test]
+fn a_zeroed_huge_block_does_not_take_a_warm_room() {
+    for commit in [Commit::Ready, Commit::Stepped] {
+        let (engine, heap) = started(FakeOs::new(), commit);
+        let sparse = allocate_zeroed(engine, heap, layout(1 << 30));
+        mark(sparse, 1, 1);
+        free(engine, heap, sparse);
+        // The books say that all of the first room may be dirty; writing zeroes to it would touch a gibibyte.
+        let again = allocate_zeroed(engine, heap, layout(1 << 30));
+        assert!(!again.is_null() && again != sparse);
+        // A block that need not be zero takes the warm one.
+        assert_eq!(allocate(engine, heap, layout(1 << 30)), sparse);
+    }
+}
+
+#[test]
+fn a_copied_stale_link_is_not_taken_for_a_free_block() {
+    let (engine, heap) = started(FakeOs::new(), Commit::Ready);
+    let other = engine.acquire_heap().unwrap();
+    let blocks: Vec<_> = (0..64).map(|_| allocate(engine, heap, layout(64)).cast::<usize>()).collect();
+    let (freed, live) = blocks.split_at(32);
+    freed.iter().for_each(|block| free(engine, heap, block.cast()));
+    // A program may move memory that it never wrote, and with it what we left there.
+    for (stale, block) in freed.iter().zip(live) {
+        // SAFETY: both are blocks of this test; the stale word is only copied.
+        unsafe { block.write(stale.read()) };
+        free(engine, other, block.cast());
+    }
+    engine.release_heap(heap);
+    engine.release_heap(other);
+    assert_nothing_lost(engine, "after stale links");
+}
+
+#[test]
+fn a_huge_block_without_a_room_grows_in_place_as_well() {
+    let (engine, heap) = started(FakeOs::new(), Commit::Stepped);
+    let blocks: Vec<_> = (0..8).map(|_| allocate(engine, heap, layout(HUGE_BYTES_MIN))).collect();
+    let mut block = blocks[7];
+    assert!(matches!(engine.arena().find(block.addr()), Some(Found::Slice(..))));
+    for step in 1..=100 {
+        let [have, want] = [step - 1, step].map(|steps| HUGE_BYTES_MIN + steps * MIB);
+        // SAFETY: the block is live with this layout.
+        let grown = unsafe { reallocate(engine, heap, NonNull::new(block).unwrap(), layout(have), want) };
+        assert_eq!(grown, block, "step {step}");
+        block = grown;
+    }
+}
+
+#[test]
+fn a_block_that_grows_into_a_running_purge_waits_for_the_one_piece() {
+    let (engine, heap) = started(FakeOs::new(), Commit::Ready);
+    let block = allocate(engine, heap, layout(100 * MIB));
+    let resize = |from, to| {
+        // SAFETY: the block is live with this layout, and stays where it is.
+        unsafe { reallocate(engine, heap, NonNull::new(block).unwrap(), layout(from), to) }
+    };
+    assert_eq!(resize(100 * MIB, 40 * MIB), block);
+    os(engine).advance(Nanos::from_millis(LINGER_MS + 1));
+    let crate::governor::Next::Piece(piece) = engine.next(os(engine).now(), usize::MAX) else {
+        panic!("nothing is due")
+    };
+    assert!(piece.bytes <= crate::limits::PURGE_PIECE_IN_USE_BYTES);
+    os(engine).on_next_yield(move || engine.finish(true));
+    assert_eq!(resize(40 * MIB, 100 * MIB), block, "not copied");
+    assert!(matches!(engine.next(os(engine).now(), usize::MAX), crate::governor::Next::Nothing));
+}
+
+#[test]
+fn an_idle_thread_pins_a_bounded_amount() {
+    let (engine, heap) = started(FakeOs::new(), Commit::Ready);
+    let idle = engine.acquire_heap().unwrap();
+    let mut blocks: Vec<_> = [64, 512, 4096, 16 << 10, 256 << 10]
+        .into_iter()
+        .flat_map(|bytes| (0..(20 * MIB / bytes)).map(move |_| bytes))
+        .map(|bytes| allocate(engine, heap, layout(bytes)))
+        .collect();
+    // One thread frees a block here and there, of full slabs mostly, and then does nothing any more.
+    blocks = blocks
+        .into_iter()
+        .enumerate()
+        .filter(|(index, block)| {
+            let keep = index % 8 != 0;
+            if !keep {
+                free(engine, idle, *block);
+            }
+            keep
+        })
+        .map(|(_, block)| block)
+        .collect();
+    blocks.into_iter().for_each(|block| free(engine, heap, block));
+    engine.release_heap(heap);
+    (0..5).for_each(|_| drop(drain(engine)));
+    let kept: usize = engine.arena().reservations().map(|reservation| reservation.space.used_slices() as usize).sum();
+    let bound = crate::limits::PARTIAL_HEAP_BYTES_MAX + 2 * MIB;
+    assert!(kept * SLICE_BYTES <= bound, "{} MiB of 100 are kept", kept * SLICE_BYTES / MIB);
+}

@@ -52,6 +52,11 @@ impl RoomState {
         self.flags() == 0
     }
 
+    /// Whether a purge runs in the room.
+    pub(crate) const fn is_being_purged(self) -> bool {
+        self.0 & PURGING != 0
+    }
+
     /// Whether there are warm chunks that no block covers.
     pub(crate) const fn has_retired(self) -> bool {
         self.warm() > self.live()

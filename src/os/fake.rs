@@ -32,7 +32,11 @@ pub(crate) struct FakeOs {
     now: AtomicU64,
     purges: Mutex<Vec<Purged>>,
     threads: AtomicUsize,
+    on_yield: Mutex<Option<Hook>>,
 }
+
+/// Something to do in the middle of a call.
+type Hook = std::boxed::Box<dyn FnOnce() + Send>;
 
 impl FakeOs {
     /// A machine with 1 GiB of memory on which no call fails.
@@ -46,6 +50,7 @@ impl FakeOs {
             now: AtomicU64::new(1_000_000_000_000),
             purges: Mutex::new(Vec::new()),
             threads: AtomicUsize::new(0),
+            on_yield: Mutex::new(None),
         }
     }
 
@@ -81,6 +86,11 @@ impl FakeOs {
     /// The purges that worked, in order.
     pub(crate) fn purges(&self) -> Vec<Purged> {
         self.purges.lock().unwrap().clone()
+    }
+
+    /// Has `hook` run the next time that a thread gives way.
+    pub(crate) fn on_next_yield(&self, hook: impl FnOnce() + Send + 'static) {
+        *self.on_yield.lock().unwrap() = Some(std::boxed::Box::new(hook));
     }
 
     /// Threads that were asked for.
@@ -153,7 +163,11 @@ impl Os for FakeOs {
     }
 
     fn yield_now(&self) {
-        std::thread::yield_now();
+        let hook = self.on_yield.lock().unwrap().take();
+        match hook {
+            Some(hook) => hook(),
+            None => std::thread::yield_now(),
+        }
     }
 
     fn sleep(&self, time: Nanos) {

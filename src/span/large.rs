@@ -8,6 +8,7 @@ use core::ptr::NonNull;
 use super::slab::Slab;
 use crate::arena::{Arena, Reservation};
 use crate::fatal::fatal;
+use crate::limits::HUGE_BYTES_MIN;
 use crate::os::Os;
 use crate::units::Slices;
 
@@ -18,9 +19,12 @@ pub(crate) struct Block {
     pub(crate) zeroed_from: usize,
 }
 
-/// Claims a span for `bytes` at a multiple of `align_bytes`.
-pub(crate) fn allocate<O: Os>(arena: &Arena<O>, bytes: usize, align_bytes: usize) -> Option<Block> {
-    let (reservation, run) = arena.allocate_run(Slices::holding(bytes.max(1))?, align_bytes)?;
+/// Claims a span for `bytes` at a multiple of `align_bytes`. One of hundreds of megabytes that must be `zeroed` is taken
+/// from memory that is zero already, if there is any.
+pub(crate) fn allocate<O: Os>(arena: &Arena<O>, bytes: usize, align_bytes: usize, zeroed: bool) -> Option<Block> {
+    // Smaller ones are written faster than the kernel zeroes their pages.
+    let zeroed = zeroed && bytes >= HUGE_BYTES_MIN;
+    let (reservation, run) = arena.allocate_run(Slices::holding(bytes.max(1))?, align_bytes, zeroed)?;
     Slab::create_large(reservation, run);
     let zeroed_from = if run.zeroed { 0 } else { run.count.in_bytes() };
     Some(Block { base: reservation.space.address(run.start), zeroed_from })

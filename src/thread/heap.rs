@@ -170,7 +170,7 @@ impl Heap {
 
     fn fresh<O: Os>(&self, engine: &Engine<O>, class: Class) -> Option<&'static Slab> {
         let slices = crate::units::Slices(class.shape().slices);
-        let (reservation, run) = engine.arena().allocate_run(slices, 1)?;
+        let (reservation, run) = engine.arena().allocate_run(slices, 1, false)?;
         Some(Slab::create(reservation, run, class, self.address()))
     }
 
