@@ -7,6 +7,7 @@
 
 mod layout;
 mod prefix;
+mod refusal;
 mod registry;
 mod reservation;
 mod retired;

@@ -6,6 +6,7 @@
 
 use core::ptr::NonNull;
 
+use super::refusal::Refusal;
 use crate::atomic::{AtomicUsize, Ordering};
 use crate::limits::SLICE_BYTES;
 use crate::os::{Kernel, Os};
@@ -26,12 +27,13 @@ pub(crate) struct Prefix {
     growth: usize,
     // any thread, only grows
     committed: AtomicUsize,
+    refusal: Refusal,
 }
 
 impl Prefix {
     /// A region with nothing committed, whose steps are [`next_step`] of `step_bytes` and `growth`.
     pub(crate) const fn new(base: NonNull<u8>, bytes_max: usize, step_bytes: usize, growth: usize) -> Self {
-        Prefix { base, bytes_max, step_bytes, growth, committed: AtomicUsize::new(0) }
+        Prefix { base, bytes_max, step_bytes, growth, committed: AtomicUsize::new(0), refusal: Refusal::new() }
     }
 
     /// Notes that the first `bytes` were committed together with what lies before them.
@@ -58,7 +60,8 @@ impl Prefix {
         if bytes <= have {
             return true;
         }
-        if bytes > self.bytes_max {
+        let now = kernel.os().coarse_now();
+        if bytes > self.bytes_max || self.refusal.covers(now, bytes) {
             return false;
         }
         let whole = |bytes: usize| (bytes.div_ceil(SLICE_BYTES) * SLICE_BYTES).min(self.bytes_max);
@@ -80,6 +83,7 @@ impl Prefix {
                 return true;
             }
         }
+        self.refusal.note(now, bytes);
         false
     }
 }

@@ -9,11 +9,12 @@ use core::num::NonZeroI32;
 use core::ptr::{NonNull, null_mut};
 
 use super::layout::Layout;
+use super::refusal::Refusal;
 use super::reservation::Reservation;
 use super::retired::{RetiredQueue, Sink};
 use super::rooms::{Claimed, RoomIndex};
 use super::space::{HEADER_BYTES, Run};
-use crate::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use crate::governor::{Governor, ThreadMain};
 use crate::limits::{
     CHUNK_BYTES, RESERVATION_BYTES_FLOOR, RESERVATION_BYTES_MAX, RESERVATION_BYTES_MIN, RESERVATION_COUNT_MAX,
@@ -22,7 +23,7 @@ use crate::limits::{
 use crate::lockfree::doorbell::Doorbell;
 use crate::options::Commit;
 use crate::os::{Kernel, Os, OsError};
-use crate::units::{Chunks, Nanos, SliceIndex, Slices};
+use crate::units::{Chunks, SliceIndex, Slices};
 
 /// The first reservation as numbers, for the paths that must be fast: one cache line, written once.
 #[repr(align(64))]
@@ -65,9 +66,10 @@ pub(crate) struct Arena<O> {
     mode: AtomicUsize,
     /// Size of the last reservation that worked, where the next try starts. Any thread; a hint.
     last_bytes: AtomicUsize,
-    /// The smallest size that the kernel has lately refused, and when. Any thread; hints.
-    refused_bytes: AtomicUsize,
-    refused_ns: AtomicU64,
+    /// Sizes of reservations that the kernel has lately refused.
+    refusal: Refusal,
+    /// Threads that it has lately refused.
+    thread_refusal: Refusal,
     retired: RetiredQueue,
     governor: Governor,
     /// What the governor's thread runs. Set once.
@@ -86,9 +88,6 @@ const WORKER_LARGE_STACK_BYTES: usize = 16 << 20;
 /// in the middle of a purge is not waited for for ever.
 const GROW_WAITS_MAX: u32 = 10_000;
 
-/// How long a refused size of reservation is not tried again, in nanoseconds.
-const REFUSED_NS: u64 = 1_000_000_000;
-
 const READY: usize = 1;
 const STEPPED: usize = 2;
 
@@ -102,8 +101,8 @@ impl<O: Os> Arena<O> {
             count: AtomicUsize::new(0),
             mode: AtomicUsize::new(0),
             last_bytes: AtomicUsize::new(0),
-            refused_bytes: AtomicUsize::new(0),
-            refused_ns: AtomicU64::new(0),
+            refusal: Refusal::new(),
+            thread_refusal: Refusal::new(),
             retired: RetiredQueue::new(),
             governor: Governor::new(Doorbell::from_word(AtomicU32::new(0))),
             worker_main: AtomicPtr::new(null_mut()),
@@ -204,8 +203,7 @@ impl<O: Os> Arena<O> {
 
     /// Grows by a reservation that can serve `bytes`. `None` if the kernel refuses or the table is full.
     ///
-    /// Every try takes mmap_lock for writing. So sizes that were refused are not tried again for [`REFUSED_NS`], however
-    /// many requests fail meanwhile: a process at its limit must not hammer the lock.
+    /// Every try takes mmap_lock for writing, so sizes that were refused are not tried again for a while.
     fn grow(&self, bytes: usize) -> Option<()> {
         if self.count.load(Ordering::Relaxed) >= RESERVATION_COUNT_MAX {
             return None;
@@ -216,10 +214,8 @@ impl<O: Os> Arena<O> {
         // An eighth of a wide reservation is one range of blocks, see `Layout`.
         let ample = bytes.checked_mul(8)?.checked_next_power_of_two()?;
         let mut try_bytes = self.last_bytes.load(Ordering::Relaxed).max(ample);
-        // Relaxed: hints; a stale one costs a call.
         let now = self.kernel.os().coarse_now();
-        let refused_bytes = self.refused_bytes.load(Ordering::Relaxed);
-        if refused_bytes > 0 && now.since(Nanos(self.refused_ns.load(Ordering::Relaxed))) < Nanos(REFUSED_NS) {
+        if let Some(refused_bytes) = self.refusal.bytes(now) {
             try_bytes = try_bytes.min(refused_bytes / 2);
         }
         while try_bytes >= RESERVATION_BYTES_FLOOR && serves(try_bytes) {
@@ -227,8 +223,7 @@ impl<O: Os> Arena<O> {
                 self.last_bytes.store(try_bytes, Ordering::Relaxed);
                 return self.publish(reservation).then_some(());
             }
-            self.refused_bytes.store(try_bytes, Ordering::Relaxed);
-            self.refused_ns.store(now.0, Ordering::Relaxed);
+            self.refusal.note(now, try_bytes);
             try_bytes /= 2;
         }
         None
@@ -358,6 +353,15 @@ impl<O: Os> Arena<O> {
 
     /// Starts the governor's thread. One thread at a time gets here: the one whom the doorbell told to.
     fn start_governor(&self) -> bool {
+        let now = self.kernel.os().coarse_now();
+        let started = !self.thread_refusal.covers(now, 1) && self.try_start_governor();
+        if !started {
+            self.thread_refusal.note(now, 1);
+        }
+        started
+    }
+
+    fn try_start_governor(&self) -> bool {
         // Relaxed: handed from one starter to the next by the doorbell. A forked child finds its parent's stack, which
         // nobody uses there.
         let mut stack = self.worker_stack.load(Ordering::Relaxed);

@@ -8,6 +8,7 @@ use core::ptr::NonNull;
 
 use super::layout::Region;
 use super::prefix::next_step;
+use super::refusal::Refusal;
 use crate::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::limits::{
     CHUNK_SHIFT, HUGE_BYTES_MIN, RESERVATION_ALIGN_BYTES, STEP_BYTES_MIN, STEP_GROWTH, STEPPED_ROOMS_MAX,
@@ -109,6 +110,7 @@ pub(crate) struct Rooms {
     reached: [AtomicU32; TIERS],
     /// Whether rooms are committed as they are used; otherwise the whole region is.
     stepped: bool,
+    refusal: Refusal,
 }
 
 impl Rooms {
@@ -135,6 +137,7 @@ impl Rooms {
             in_use: [const { AtomicU32::new(0) }; TIERS],
             reached: [const { AtomicU32::new(0) }; TIERS],
             stepped,
+            refusal: Refusal::new(),
         }
     }
 
@@ -287,6 +290,11 @@ impl Rooms {
         if chunks.0 <= have {
             return true;
         }
+        let now = kernel.os().coarse_now();
+        let missing_bytes = Chunks(chunks.0 - have).in_bytes();
+        if self.refusal.covers(now, missing_bytes) {
+            return false;
+        }
         let room_chunks = (tier.room_bytes() >> CHUNK_SHIFT) as u32;
         let step = next_step(Chunks(have).in_bytes(), STEP_BYTES_MIN, STEP_GROWTH) >> CHUNK_SHIFT;
         let step = (step as u32).max(chunks.0).min(room_chunks);
@@ -303,6 +311,7 @@ impl Rooms {
                 return true;
             }
         }
+        self.refusal.note(now, missing_bytes);
         false
     }
 

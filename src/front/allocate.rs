@@ -128,7 +128,6 @@ pub(crate) unsafe fn deallocate<O: Os>(engine: &Engine<O>, heap: &Heap, block: u
 /// Frees a block of any kind.
 /// # Safety
 /// As [`deallocate`].
-#[cold]
 #[inline(never)]
 unsafe fn deallocate_slow<O: Os>(engine: &Engine<O>, heap: &Heap, block: usize) {
     match owner_of(engine, block) {
@@ -224,6 +223,8 @@ unsafe fn move_block<O: Os>(
     match target {
         // SAFETY: as for this function; the target holds `bytes`.
         Some(target) => unsafe { copy_and_free(engine, heap, block, layout.size().min(bytes), target) },
+        // A smaller block still fits where it is.
+        None if !grows => block.as_ptr(),
         None => null_mut(),
     }
 }

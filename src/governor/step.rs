@@ -10,9 +10,9 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    /// The design's start.
+    /// One chunk: in budget whatever the pages are.
     pub(crate) const fn new() -> Self {
-        Step { bytes: PURGE_PIECE_HUGE_BYTES }
+        Step { bytes: PURGE_PIECE_BYTES }
     }
 
     /// Bytes that the next call may cover: whole chunks.
@@ -20,46 +20,66 @@ impl Step {
         self.bytes
     }
 
-    /// Learns that a call over `bytes` took `time`: halves at once when it overran the budget, grows by a chunk when it
-    /// stayed under half of it.
+    /// Learns that a call over `bytes` took `time`: as many bytes as fit three quarters of the budget at this rate, at once
+    /// if those are fewer than now, otherwise at most twice as many as now.
     pub(crate) fn learn(&mut self, bytes: usize, time: Nanos) {
-        if time.0 > HOLD_BUDGET_NS {
-            self.bytes = (bytes / 2 / CHUNK_BYTES * CHUNK_BYTES).max(PURGE_PIECE_BYTES);
-        } else if bytes >= self.bytes && time.0 < HOLD_BUDGET_NS / 2 {
-            self.bytes = (self.bytes + CHUNK_BYTES).min(PURGE_PIECE_HUGE_BYTES);
-        }
+        let affordable = (bytes as u64).saturating_mul(HOLD_BUDGET_NS / 4 * 3) / time.0.max(1);
+        let whole = usize::try_from(affordable).unwrap_or(usize::MAX) / CHUNK_BYTES * CHUNK_BYTES;
+        // A short piece tells little of a long one: it never makes the step grow.
+        let most = if bytes >= self.bytes { self.bytes * 2 } else { self.bytes };
+        self.bytes = whole.min(most).clamp(PURGE_PIECE_BYTES, PURGE_PIECE_HUGE_BYTES);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::*;
 
-    #[test]
-    fn an_overrun_halves_the_step_at_once_and_never_below_a_piece() {
-        let mut step = Step::new();
-        step.learn(PURGE_PIECE_HUGE_BYTES, Nanos(HOLD_BUDGET_NS + 1));
-        assert_eq!(step.bytes(), PURGE_PIECE_HUGE_BYTES / 2);
-        for _ in 0..20 {
+    /// Purges of `ns_per_mib` over and over; gives the steps.
+    fn steps(ns_per_mib: u64, from: Step) -> std::vec::Vec<Step> {
+        let mut step = from;
+        let calls = (0..20).map(|_| {
             let bytes = step.bytes();
-            step.learn(bytes, Nanos(HOLD_BUDGET_NS * 2));
-        }
-        assert_eq!(step.bytes(), PURGE_PIECE_BYTES);
+            step.learn(bytes, Nanos((bytes >> 20) as u64 * ns_per_mib));
+            step
+        });
+        calls.collect()
     }
 
     #[test]
-    fn cheap_calls_let_the_step_grow_slowly_up_to_the_start() {
-        let mut step = Step::new();
-        step.learn(CHUNK_BYTES, Nanos(HOLD_BUDGET_NS * 2));
-        let small = step.bytes();
-        step.learn(small, Nanos(1000));
-        assert_eq!(step.bytes(), small + CHUNK_BYTES);
-        step.learn(CHUNK_BYTES / 2, Nanos(1000));
-        assert_eq!(step.bytes(), small + CHUNK_BYTES, "a smaller call says nothing about the step");
-        for _ in 0..100 {
-            let bytes = step.bytes();
-            step.learn(bytes, Nanos(1000));
+    fn cheap_calls_double_the_step_up_to_the_most() {
+        let steps = steps(3_000, Step::new());
+        let first: std::vec::Vec<_> = steps.iter().take(5).map(|step| step.bytes() / PURGE_PIECE_BYTES).collect();
+        assert_eq!(first, [2, 4, 8, 16, 31], "no further than three quarters of the budget");
+        assert!(steps.iter().all(|step| (step.bytes() >> 20) as u64 * 3_000 <= HOLD_BUDGET_NS));
+        let all_free = Step::new();
+        assert_eq!(self::steps(1, all_free).last().map(|step| step.bytes()), Some(PURGE_PIECE_HUGE_BYTES));
+    }
+
+    #[test]
+    fn small_pages_never_take_the_step_over_the_budget() {
+        for ns_per_mib in [75_000, 80_000, 120_000] {
+            for step in steps(ns_per_mib, Step::new()) {
+                assert!(step.bytes() == PURGE_PIECE_BYTES, "{step:?} at {ns_per_mib}");
+            }
         }
-        assert_eq!(step.bytes(), PURGE_PIECE_HUGE_BYTES);
+    }
+
+    #[test]
+    fn an_overrun_shrinks_the_step_at_once() {
+        let mut step = Step { bytes: PURGE_PIECE_HUGE_BYTES };
+        step.learn(PURGE_PIECE_HUGE_BYTES, Nanos(HOLD_BUDGET_NS * 16));
+        assert_eq!(step.bytes(), 2 * CHUNK_BYTES / 2);
+        step.learn(CHUNK_BYTES, Nanos(HOLD_BUDGET_NS * 100));
+        assert_eq!(step.bytes(), PURGE_PIECE_BYTES, "never less than a chunk");
+    }
+
+    #[test]
+    fn a_short_piece_does_not_make_the_step_grow() {
+        let mut step = Step { bytes: 8 * CHUNK_BYTES };
+        step.learn(CHUNK_BYTES, Nanos(1));
+        assert_eq!(step.bytes(), 8 * CHUNK_BYTES);
     }
 }

@@ -14,8 +14,17 @@ use crate::lockfree::doorbell::{ASLEEP, Doorbell, Ring};
 use crate::os::{Kernel, Os};
 use crate::units::Nanos;
 
-/// How long the worker waits after the kernel refused a purge, in nanoseconds: the reason is seldom gone at once.
+/// How long the worker waits after the kernel refused a purge, in nanoseconds: the reason is seldom gone at once. Doubled
+/// with each refusal in a row, up to about a minute.
 const REFUSED_PAUSE_NS: u64 = 1_000_000_000;
+const REFUSED_DOUBLINGS_MAX: u32 = 6;
+
+/// What the worker remembers from call to call.
+struct Memory {
+    step: Step,
+    /// Refusals in a row.
+    refused: u32,
+}
 
 /// A range that the worker may purge: nobody else uses it until [`Source::finish`].
 #[derive(Clone, Copy, Debug)]
@@ -79,15 +88,15 @@ impl Governor {
     /// The life of the worker.
     pub(crate) fn run<O: Os>(&self, kernel: &Kernel<O>, source: &impl Source) -> ! {
         kernel.os().name_thread();
-        let mut step = Step::new();
+        let mut memory = Memory { step: Step::new(), refused: 0 };
         loop {
-            match source.next(kernel.os().coarse_now(), step.bytes()) {
-                Next::Piece(piece) => Self::purge(kernel, source, piece, &mut step),
+            match source.next(kernel.os().coarse_now(), memory.step.bytes()) {
+                Next::Piece(piece) => Self::purge(kernel, source, piece, &mut memory),
                 Next::Wait(time) => kernel.os().sleep(time),
                 Next::Nothing => {
                     self.doorbell.fall_asleep();
                     // Once more: a range queued before the worker said that it sleeps rang at one awake.
-                    match source.next(kernel.os().coarse_now(), step.bytes()) {
+                    match source.next(kernel.os().coarse_now(), memory.step.bytes()) {
                         Next::Nothing => kernel.os().wait(self.doorbell.word(), ASLEEP),
                         Next::Wait(time) => {
                             self.doorbell.stay_awake();
@@ -95,7 +104,7 @@ impl Governor {
                         }
                         Next::Piece(piece) => {
                             self.doorbell.stay_awake();
-                            Self::purge(kernel, source, piece, &mut step);
+                            Self::purge(kernel, source, piece, &mut memory);
                         }
                     }
                 }
@@ -103,26 +112,33 @@ impl Governor {
         }
     }
 
-    fn purge<O: Os>(kernel: &Kernel<O>, source: &impl Source, piece: Piece, step: &mut Step) {
+    fn purge<O: Os>(kernel: &Kernel<O>, source: &impl Source, piece: Piece, memory: &mut Memory) {
         let start = kernel.os().now();
         // SAFETY: the source has taken the piece out of use until `finish`, and it lies inside one mapping.
         let purged = unsafe { kernel.purge(piece.base, piece.bytes) }.is_ok();
         let time = kernel.os().now().since(start);
         if piece.huge && purged {
-            step.learn(piece.bytes, time);
+            memory.step.learn(piece.bytes, time);
         }
         source.finish(purged);
-        kernel.os().sleep(Nanos(if purged { PURGE_PAUSE_NS } else { REFUSED_PAUSE_NS }));
+        let pause_ns = if purged {
+            memory.refused = 0;
+            PURGE_PAUSE_NS
+        } else {
+            memory.refused = (memory.refused + 1).min(REFUSED_DOUBLINGS_MAX);
+            REFUSED_PAUSE_NS << (memory.refused - 1)
+        };
+        kernel.os().sleep(Nanos(pause_ns));
     }
 
     /// Drains what is due on the calling thread, without pauses; for tests and programs that lend a thread.
     #[cfg(test)]
     pub(crate) fn drain_due<O: Os>(&self, kernel: &Kernel<O>, source: &impl Source) -> usize {
         let mut bytes = 0;
-        let mut step = Step::new();
-        while let Next::Piece(piece) = source.next(kernel.os().coarse_now(), step.bytes()) {
+        let mut memory = Memory { step: Step::new(), refused: 0 };
+        while let Next::Piece(piece) = source.next(kernel.os().coarse_now(), memory.step.bytes()) {
             let before = kernel.counters().snapshot().purge.errors;
-            Self::purge(kernel, source, piece, &mut step);
+            Self::purge(kernel, source, piece, &mut memory);
             if kernel.counters().snapshot().purge.errors > before {
                 break;
             }

@@ -74,9 +74,12 @@ impl Os for Linux {
             let address = libc::getauxval(libc::AT_RANDOM) as usize;
             core::ptr::with_exposed_provenance::<[u8; 16]>(address).as_ref()
         };
-        // Mixed, because libc makes its own secrets of the same bytes. Odd, so that no secret is ever zero.
-        let word = bytes.map_or(0x5bd1_e995_9d2c_5681, |bytes| u128::from_le_bytes(*bytes) as u64);
-        let mixed = (word ^ word >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // The C library makes its own secrets of the same bytes: folding both halves into one lets nobody compute back.
+        let (low, high) = bytes.map_or((0x5bd1_e995_9d2c_5681, 0), |bytes| {
+            let word = u128::from_le_bytes(*bytes);
+            (word as u64, (word >> 64) as u64)
+        });
+        let mixed = low.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ high.rotate_left(23).wrapping_mul(0xd6e8_feb8_6659_fd93);
         (mixed ^ mixed >> 29) as usize | 1
     }
 

@@ -141,6 +141,10 @@ impl Heap {
     pub(crate) fn pop_slow<O: Os>(&self, engine: &Engine<O>, class: Class) -> Option<usize> {
         let bin = self.bin(class);
         loop {
+            // A nested call, by the C library while the governor's thread is started, may have filled the list.
+            if let Some(block) = self.pop(class) {
+                return Some(block);
+            }
             // SAFETY: a bin's slab is null or a header, which lives for ever.
             if let Some(slab) = unsafe { bin.slab.get().as_ref() } {
                 if self.refill(bin, slab, class) {
