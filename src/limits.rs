@@ -21,12 +21,12 @@ const_assert!(SLICE_BYTES * SLICES_PER_CHUNK as usize == CHUNK_BYTES);
 pub(crate) const FIRST_BLOCKS_BYTES: usize = 64 << 20;
 const_assert!(FIRST_BLOCKS_BYTES.is_multiple_of(CHUNK_BYTES));
 
-/// Once this many chunks of small pages are in use, runs of more than one slice go to hugepages: the program is no longer
-/// small, and the rest of the small pages is better spent on small blocks.
+/// Once this many chunks of small pages are in use, runs of more than one slice go to hugepages: the program is no
+/// longer small, and the rest of the small pages is better spent on small blocks.
 pub(crate) const FIRST_WIDE_CHUNKS: u32 = 4;
 
-/// Requests of at least this many bytes get a slot (a room of the huge region). Rounding to a whole chunk wastes at most
-/// 2 MiB / 32 MiB = 6 % there.
+/// Requests of at least this many bytes get a slot (a room of the huge region). Rounding to a whole chunk wastes at
+/// most 2 MiB / 32 MiB = 6 % there.
 pub(crate) const HUGE_BYTES_MIN: usize = 32 << 20;
 const_assert!(HUGE_BYTES_MIN.is_multiple_of(CHUNK_BYTES));
 
@@ -48,14 +48,14 @@ pub(crate) const BLOCK_ALIGN_BYTES: usize = 16;
 /// its blocks are asked for. Not the run-time page size: on larger pages it is only a smaller step.
 pub(crate) const CARVE_BYTES: usize = 4096;
 
-/// Bytes of slabs of one class with free blocks that a heap keeps to itself, besides the one it allocates from; more go to
-/// the shared pool, where every thread can take them and the background thread can release those that became empty. What
-/// an idle thread keeps, nobody can take from it.
+/// Bytes of slabs of one class with free blocks that a heap keeps to itself, besides the one it allocates from; more go
+/// to the shared pool, where every thread can take them and the background thread can release those that became empty.
+/// What an idle thread keeps, nobody can take from it.
 pub(crate) const PARTIAL_CLASS_BYTES_MAX: usize = 512 << 10;
 /// The same for all classes together.
 pub(crate) const PARTIAL_HEAP_BYTES_MAX: usize = 4 << 20;
-/// Least time between two looks of the background thread through the pool, in nanoseconds: each look takes every slab of
-/// a class in hand for a moment.
+/// Least time between two looks of the background thread through the pool, in nanoseconds: each look takes every slab
+/// of a class in hand for a moment.
 pub(crate) const SWEEP_PAUSE_NS: u64 = 200_000_000;
 
 /// Alignment of a reservation: 1 GiB, so that alignments up to that need no search and 1 GiB hugepages stay possible.
@@ -87,8 +87,8 @@ pub(crate) const STEP_GROWTH: usize = 4;
 pub(crate) const STEP_HEADER_BYTES: usize = 4 << 20;
 /// Stepped mode: bytes for heaps committed at first.
 pub(crate) const STEP_HEAP_BYTES: usize = 512 << 10;
-/// Stepped mode: rooms in use at one time; further huge blocks come from the blocks region, whose committed prefix grows
-/// in few steps.
+/// Stepped mode: rooms in use at one time; further huge blocks come from the blocks region, whose committed prefix
+/// grows in few steps.
 pub(crate) const STEPPED_ROOMS_MAX: u32 = 4;
 
 /// Entries of the queue of retired ranges. When it is full the background thread looks at every chunk instead.
@@ -108,6 +108,6 @@ pub(crate) const PURGE_PIECE_HUGE_BYTES: usize = 64 << 20;
 pub(crate) const PURGE_PIECE_IN_USE_BYTES: usize = 8 << 20;
 /// Nanoseconds that one purge call should stay under.
 pub(crate) const HOLD_BUDGET_NS: u64 = 250_000;
-/// Pause between purge calls in nanoseconds. Without it a tight loop can win the lock again until the kernel hands it over
-/// after 4 ms.
+/// Pause between purge calls in nanoseconds. Without it a tight loop can win the lock again until the kernel hands it
+/// over after 4 ms.
 pub(crate) const PURGE_PAUSE_NS: u64 = 50_000;

@@ -31,8 +31,8 @@ impl Options {
         Options { commit: Commit::Auto }
     }
 
-    /// These options, overridden by the variables that are set. A value that is not understood gets one line on standard
-    /// error, and the option stays.
+    /// These options, overridden by the variables that are set. A value that is not understood gets one line on
+    /// standard error, and the option stays.
     pub(crate) fn with_environment(mut self) -> Self {
         if let Some(value) = environ::lookup("ANTIFREEZE_COMMIT") {
             match parse_commit(value) {

@@ -1,4 +1,5 @@
-//! Unit types, so that a chunk count is never passed as bytes, and the only shifts between the units. Called by all layers.
+//! Unit types, so that a chunk count is never passed as bytes, and the only shifts between the units. Called by all
+//! layers.
 
 use crate::limits::{CHUNK_BYTES, CHUNK_SHIFT, SLICE_BYTES, SLICE_SHIFT, SLICES_PER_CHUNK};
 

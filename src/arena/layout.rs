@@ -7,9 +7,9 @@
 //! | metadata: tables, heaps, headers | first blocks | blocks | rooms |
 //! ```
 //!
-//! *Tables* hold the reservation's own record, chunk and room records and search hints; *heaps* is memory for the heaps of
-//! threads; *headers* has one header of 128 bytes for each slice of the block space, which is first blocks, a gap and
-//! blocks.
+//! *Tables* hold the reservation's own record, chunk and room records and search hints; *heaps* is memory for the heaps
+//! of threads; *headers* has one header of 128 bytes for each slice of the block space, which is first blocks, a gap
+//! and blocks.
 
 use super::rooms::{ROOM_RECORD_BYTES, TIERS, Tier};
 use super::space::{CHUNK_RECORD_BYTES, HEADER_BYTES};
@@ -111,7 +111,8 @@ impl Layout {
         let headers = Region { start: heaps.end(), bytes: header_bytes };
         let first = Region { start: after(headers), bytes: first_bytes };
         let blocks = Region { start: first.start + first_span, bytes: blocks_bytes };
-        // Rooms start at a multiple of the largest room or 1 GiB, so that each is as aligned as it is large, up to that.
+        // Rooms start at a multiple of the largest room or 1 GiB, so that each is as aligned as it is large, up to
+        // that.
         let rooms_align = if wide { 1 << 30 } else { CHUNK_BYTES };
         let rooms = Region { start: round_up(after(blocks), rooms_align), bytes: rooms_bytes };
         let end = round_up(if wide { rooms.end() } else { blocks.end() }, CHUNK_BYTES) + GUARD_BYTES;

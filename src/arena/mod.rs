@@ -1,9 +1,9 @@
-//! Layer 3: the address space. Reservations, the chunks and slices of their block spaces, the rooms of their huge regions,
-//! memory for the allocator's own records, and the queue of what can be given back.
+//! Layer 3: the address space. Reservations, the chunks and slices of their block spaces, the rooms of their huge
+//! regions, memory for the allocator's own records, and the queue of what can be given back.
 //!
 //! Invariants: a chunk, a slice and a room have exactly one state and one owner; freed ranges are queued, never purged
-//! here; reserved address space is retained; no call takes mmap_lock for writing except to commit a step or to grow by a
-//! further reservation, and nothing is held across it.
+//! here; reserved address space is retained; no call takes mmap_lock for writing except to commit a step or to grow by
+//! a further reservation, and nothing is held across it.
 
 mod layout;
 mod prefix;

@@ -12,8 +12,8 @@ use crate::limits::SLICE_BYTES;
 use crate::os::{Kernel, Os};
 
 /// How much to commit in all where `have` bytes are committed: `first` to begin with, then `growth` times as much each
-/// time, and from 256 MiB on twice as much. Few calls while little is at stake, and `mlockall` locks at most about twice
-/// what a large program uses.
+/// time, and from 256 MiB on twice as much. Few calls while little is at stake, and `mlockall` locks at most about
+/// twice what a large program uses.
 pub(crate) fn next_step(have: usize, first: usize, growth: usize) -> usize {
     let factor = if have < 256 << 20 { growth } else { 2 };
     have.saturating_mul(factor).max(first)
@@ -71,8 +71,8 @@ impl Prefix {
         for target in tries.into_iter().take(if step == least { 1 } else { 2 }) {
             // SAFETY: `have < bytes <= target <= bytes_max`, so the range lies in our region.
             let start = unsafe { self.base.byte_add(have) };
-            // SAFETY: the range is reserved by us and untouched; what another thread committed meanwhile stays as it is,
-            // as committing again does no harm.
+            // SAFETY: the range is reserved by us and untouched; what another thread committed meanwhile stays as it
+            // is, as committing again does no harm.
             if unsafe { kernel.commit(start, target - have) }.is_ok() {
                 if have == 0 {
                     // SAFETY: the first byte of a region is never part of a block: see `Reservation::prepare`.

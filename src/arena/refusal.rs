@@ -1,5 +1,5 @@
-//! What the kernel has lately refused, so that a process at its limit does not ask again on every request: each call takes
-//! mmap_lock for writing. Called by `arena::prefix`, `arena::rooms` and `arena::registry`.
+//! What the kernel has lately refused, so that a process at its limit does not ask again on every request: each call
+//! takes mmap_lock for writing. Called by `arena::prefix`, `arena::rooms` and `arena::registry`.
 
 use crate::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::units::Nanos;

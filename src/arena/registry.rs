@@ -1,8 +1,8 @@
 //! The arena: all reservations of the process, and the way from a request to a run of slices or a room, and from an
 //! address back to its owner. Called by `span` and `front`.
 //!
-//! Invariant: reservations are only ever added; the first is set up once at start. A request looks at each of them before
-//! the process grows by another.
+//! Invariant: reservations are only ever added; the first is set up once at start. A request looks at each of them
+//! before the process grows by another.
 
 use core::ffi::c_void;
 use core::num::NonZeroI32;
@@ -84,8 +84,8 @@ const WORKER_STACK_BYTES: usize = 256 << 10;
 /// Bytes of its stack where the usual one is refused.
 const WORKER_LARGE_STACK_BYTES: usize = 16 << 20;
 
-/// How often a growing block gives way to a purge above it before it moves instead: a thread that the machine has stopped
-/// in the middle of a purge is not waited for for ever.
+/// How often a growing block gives way to a purge above it before it moves instead: a thread that the machine has
+/// stopped in the middle of a purge is not waited for for ever.
 const GROW_WAITS_MAX: u32 = 10_000;
 
 const READY: usize = 1;
@@ -152,8 +152,8 @@ impl<O: Os> Arena<O> {
         (0..self.count.load(Ordering::Relaxed)).filter_map(|number| self.reservation(number))
     }
 
-    /// Takes the first reservation: 32 times the machine's memory, halved until the kernel agrees. `false` if it does not
-    /// even at 32 MiB; nothing stays behind then. Called once at a time.
+    /// Takes the first reservation: 32 times the machine's memory, halved until the kernel agrees. `false` if it does
+    /// not even at 32 MiB; nothing stays behind then. Called once at a time.
     pub(crate) fn start(&self, commit: Commit) -> bool {
         let facts = self.kernel.os().facts();
         if facts.page_bytes > SLICE_BYTES {
@@ -229,8 +229,8 @@ impl<O: Os> Arena<O> {
         None
     }
 
-    /// Tries `attempt` on each reservation, then on a new one of at least `bytes`, then once more on all: another thread
-    /// may have grown or freed meanwhile.
+    /// Tries `attempt` on each reservation, then on a new one of at least `bytes`, then once more on all: another
+    /// thread may have grown or freed meanwhile.
     fn on_some<T>(&self, bytes: usize, attempt: impl Fn(&'static Reservation) -> Option<T>) -> Option<T> {
         if let Some(found) = self.reservations().find_map(&attempt) {
             return Some(found);
@@ -278,15 +278,15 @@ impl<O: Os> Arena<O> {
         reservation.space.free(start, count, &Sink { arena: self, reservation })
     }
 
-    /// Claims a room for `chunks`; a cold one if the block must be `zeroed`. Does not grow the process: the caller can fall
-    /// back on a run.
+    /// Claims a room for `chunks`; a cold one if the block must be `zeroed`. Does not grow the process: the caller can
+    /// fall back on a run.
     pub(crate) fn allocate_room(&self, chunks: Chunks, align_bytes: usize, zeroed: bool) -> Option<Claimed> {
         self.reservations()
             .find_map(|reservation| reservation.rooms.allocate(&self.kernel, chunks, align_bytes, zeroed))
     }
 
-    /// Changes the size of the block in a room in place; retires what it no longer covers. `false` if it cannot: the block
-    /// is as before.
+    /// Changes the size of the block in a room in place; retires what it no longer covers. `false` if it cannot: the
+    /// block is as before.
     ///
     /// A block that grows while a purge runs above it waits for the end of that one piece: 8 MiB, some tens of µs. The
     /// alternative is to copy the block, which takes longer from 2 MiB on and may take seconds.

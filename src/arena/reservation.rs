@@ -1,8 +1,8 @@
 //! One reservation: takes the address range from the kernel, lays it out and makes its regions usable. Called by
 //! `arena::registry`, at start and when the process outgrows what it has.
 //!
-//! Invariant: all flags are set once, on untouched memory, and one page of each mapping is touched, so that no later fault
-//! or purge needs mmap_lock. That page lies in front of the first chunk, where no hugepage fits: it costs 4 KiB.
+//! Invariant: all flags are set once, on untouched memory, and one page of each mapping is touched, so that no later
+//! fault or purge needs mmap_lock. That page lies in front of the first chunk, where no hugepage fits: it costs 4 KiB.
 
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 
@@ -43,8 +43,8 @@ struct Tables {
 impl Tables {
     /// The next `count` records.
     /// # Safety
-    /// All-zero bytes are a valid `T`, `T` has only atomic fields, and the tables were planned for these records in this
-    /// order.
+    /// All-zero bytes are a valid `T`, `T` has only atomic fields, and the tables were planned for these records in
+    /// this order.
     unsafe fn take<T>(&mut self, count: usize) -> &'static [T] {
         // SAFETY: by the plan in `Layout::table_bytes` the records fit in committed, zeroed memory that lives for ever;
         // all record types are 8-byte aligned and of sizes that keep it so.
@@ -104,8 +104,8 @@ impl Reservation {
         let headers = Prefix::new(at(layout.headers.start), layout.headers.bytes, STEP_HEADER_BYTES, 8);
         let heaps = Prefix::new(at(layout.heaps.start), layout.heaps.bytes, STEP_HEAP_BYTES, 8);
         let rooms_region = with_lead(layout.rooms);
-        // One flag each for all that is in small pages and all that is in hugepages, with the gaps in between, which keep
-        // the mappings apart by having no access.
+        // One flag each for all that is in small pages and all that is in hugepages, with the gaps in between, which
+        // keep the mappings apart by having no access.
         let small = Region { start: layout.metadata().start, bytes: layout.first.end() - layout.metadata().start };
         let huge_start = with_lead(layout.blocks).start;
         let huge = Region { start: huge_start, bytes: layout.rooms.end().max(layout.blocks.end()) - huge_start };
@@ -130,8 +130,8 @@ impl Reservation {
             return None;
         }
 
-        // SAFETY: the tables are committed and zeroed, planned by `Layout::table_bytes` for these records in this order,
-        // and records are made of atomics for which zero is valid.
+        // SAFETY: the tables are committed and zeroed, planned by `Layout::table_bytes` for these records in this
+        // order, and records are made of atomics for which zero is valid.
         unsafe {
             let mut tables = Tables { next: at(layout.tables.start + RESERVATION_RECORD_BYTES) };
             let chunks = tables.take::<Chunk>(layout.chunk_count as usize);

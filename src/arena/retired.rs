@@ -1,9 +1,9 @@
-//! What can be given back: free chunks and warm rooms, queued until the governor takes them. Called by `arena::registry` to
-//! queue and by `governor::worker` to take.
+//! What can be given back: free chunks and warm rooms, queued until the governor takes them. Called by
+//! `arena::registry` to queue and by `governor::worker` to take.
 //!
 //! Invariant: every range that became free while dirty is in the queue, or held by the worker, or found by a scan after
-//! the queue overflowed. A range is checked again, by an exchange on its word, at the moment it is taken: a request that
-//! came first keeps it.
+//! the queue overflowed. A range is checked again, by an exchange on its word, at the moment it is taken: a request
+//! that came first keeps it.
 
 use super::registry::Arena;
 use super::reservation::Reservation;
@@ -69,8 +69,8 @@ impl Entry {
     }
 }
 
-/// Milliseconds from one reading of the clock to a later one, of which 24 bits are known. A reading from a moment ahead,
-/// which another thread has just taken, counts as now.
+/// Milliseconds from one reading of the clock to a later one, of which 24 bits are known. A reading from a moment
+/// ahead, which another thread has just taken, counts as now.
 fn age_ms(now_ms: u32, then_ms: u32) -> u64 {
     let age = now_ms.wrapping_sub(then_ms) & STAMP_MASK;
     if age > STAMP_MASK / 2 { 0 } else { u64::from(age) }
@@ -121,8 +121,8 @@ impl RetiredQueue {
     fn queue(&self, entry: Entry, ticket: &Ticket<'_>) {
         // Relaxed: an age, not an order.
         ticket.retired_ms.store(entry.queued_ms, Ordering::Relaxed);
-        // AcqRel: pairs with the exchange in `Arena::drop_entry`. Whichever comes second reads the first: either we queue
-        // the entry, or the worker, which clears the flag before it looks at the range once more, sees it free.
+        // AcqRel: pairs with the exchange in `Arena::drop_entry`. Whichever comes second reads the first: either we
+        // queue the entry, or the worker, which clears the flag before it looks at the range once more, sees it free.
         if !ticket.queued.swap(true, Ordering::AcqRel) {
             self.push(entry, ticket);
         }
@@ -314,8 +314,8 @@ impl<O: Os> Source for Arena<O> {
 }
 
 /// Forked child: gives back what the parent's worker was purging at the moment of the fork. Not purged, as far as the
-/// child knows: its copy of the pages may be whole. The ring may have stopped in the middle of another thread's push, so
-/// the child starts with an empty one, and a scan finds what was queued.
+/// child knows: its copy of the pages may be whole. The ring may have stopped in the middle of another thread's push,
+/// so the child starts with an empty one, and a scan finds what was queued.
 pub(crate) fn start_anew_after_fork<O: Os>(arena: &Arena<O>) {
     let queue = arena.retired();
     queue.ring.clear();

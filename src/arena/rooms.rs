@@ -1,8 +1,8 @@
 //! The rooms of a reservation: address ranges with head-room, one for each huge block. Called by `arena::registry`.
 //!
-//! Invariant: a room is claimed, grown and released by one exchange on its word. A block starts at the start of its room.
-//! Rooms come in tiers, each a quarter as large as the one before. While at least half of the larger rooms are free, every
-//! block gets the largest, so that what grows never moves; after that the smallest that fits.
+//! Invariant: a room is claimed, grown and released by one exchange on its word. A block starts at the start of its
+//! room. Rooms come in tiers, each a quarter as large as the one before. While at least half of the larger rooms are
+//! free, every block gets the largest, so that what grows never moves; after that the smallest that fits.
 
 use core::ptr::NonNull;
 
@@ -33,8 +33,8 @@ impl Tier {
     /// No rooms.
     pub(crate) const NONE: Tier = Tier { room_shift: 0, count: 0 };
 
-    /// The tiers of a wide reservation, whose `unit` is the machine's memory rounded up to a power of two. Each tier spans
-    /// 3 to 12 units, so that blocks of its own size alone exhaust the memory before the rooms.
+    /// The tiers of a wide reservation, whose `unit` is the machine's memory rounded up to a power of two. Each tier
+    /// spans 3 to 12 units, so that blocks of its own size alone exhaust the memory before the rooms.
     pub(crate) fn all(unit: usize) -> [Tier; TIERS] {
         let tier = |divisor: usize, count| {
             let bytes = unit / divisor;
@@ -189,9 +189,10 @@ impl Rooms {
         self.in_use.get(number).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
-    /// Claims a room for a block of `chunks` at a multiple of `align_bytes`. A warm one if there is one that fits: the one
-    /// with the least warm memory that covers the block, else the warmest. For a block that must be zero (`zeroed`) a cold
-    /// one: what is warm would have to be written, and a program that asks for zeroes may never touch most of them.
+    /// Claims a room for a block of `chunks` at a multiple of `align_bytes`. A warm one if there is one that fits: the
+    /// one with the least warm memory that covers the block, else the warmest. For a block that must be zero (`zeroed`)
+    /// a cold one: what is warm would have to be written, and a program that asks for zeroes may never touch most of
+    /// them.
     pub(crate) fn allocate<O: Os>(
         &self,
         kernel: &Kernel<O>,
@@ -315,8 +316,8 @@ impl Rooms {
         false
     }
 
-    /// Owner: makes the block cover `chunks` in place. `None` if the room is too small, a purge runs in it, or the kernel
-    /// refuses: the block is as before. Says whether chunks became free.
+    /// Owner: makes the block cover `chunks` in place. `None` if the room is too small, a purge runs in it, or the
+    /// kernel refuses: the block is as before. Says whether chunks became free.
     pub(crate) fn resize<O: Os>(&self, kernel: &Kernel<O>, room: RoomIndex, chunks: Chunks) -> Option<bool> {
         let (_, tier, _) = self.place_of(room)?;
         if tier.room_bytes() < chunks.in_bytes() || !self.ensure_committed(kernel, room, chunks) {

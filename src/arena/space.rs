@@ -1,8 +1,8 @@
 //! The block space of a reservation: chunks cut into slices, handed out as runs. Called by `arena::registry`.
 //!
 //! Invariant: a run has one owner from the exchange that claimed its bits to the one that gives them back. Which chunks
-//! are worth a look is kept in seven buckets by free slices; they are hints, repaired by whoever finds one wrong. Chunks at
-//! or above a frontier have never been used and are in no bucket.
+//! are worth a look is kept in seven buckets by free slices; they are hints, repaired by whoever finds one wrong.
+//! Chunks at or above a frontier have never been used and are in no bucket.
 
 use core::ptr::NonNull;
 
@@ -209,7 +209,8 @@ impl Space {
             .or_else(|| self.claim_fresh(kernel, true, count, align))
     }
 
-    /// Claims a run in the fullest chunk that fits, among the first `tries` candidates of each bucket from chunk `lowest`.
+    /// Claims a run in the fullest chunk that fits, among the first `tries` candidates of each bucket from chunk
+    /// `lowest`.
     fn search(&self, lowest: usize, tries: u32, count: Slices, align: u32) -> Option<Run> {
         for (number, bucket) in self.buckets.iter().enumerate().skip(first_bucket(count.0)) {
             let mut from = lowest;
@@ -429,8 +430,8 @@ impl Space {
         self.used_chunks().map(used).sum()
     }
 
-    /// Moves a chunk to the bucket of its new state, and again if the state has changed meanwhile: whoever changed it last
-    /// leaves it in the right place.
+    /// Moves a chunk to the bucket of its new state, and again if the state has changed meanwhile: whoever changed it
+    /// last leaves it in the right place.
     fn moved(&self, chunk: ChunkIndex, before: Option<usize>, after: Option<usize>) {
         let [mut from, mut to] = [before, after];
         while from != to {

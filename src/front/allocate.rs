@@ -1,4 +1,5 @@
-//! Requests of every size, on any engine: the way through the layers, for `global` and for tests. Called by `front::global`.
+//! Requests of every size, on any engine: the way through the layers, for `global` and for tests. Called by
+//! `front::global`.
 //!
 //! | request | served by |
 //! |---|---|
@@ -170,7 +171,8 @@ pub(crate) unsafe fn reallocate<O: Os>(
     let stays = match owner_of(engine, address) {
         Owner::Slab(slab) => {
             let have = slab.block_bytes();
-            // Half a block lost is the price of not copying; below that the memory is worth more, if there is any to win.
+            // Half a block lost is the price of not copying; below that the memory is worth more, if there is any to
+            // win.
             bytes <= have && (bytes >= have / 2 || Class::holding_aligned(bytes, align) == slab.class())
         }
         Owner::Large(reservation, slab) => {

@@ -1,7 +1,7 @@
 //! Whole engines on the fake kernel: every way through the layers, with every kernel call failing in turn.
 //!
-//! Method: an engine is leaked per case, worked with by heaps that the test drives itself, then asked whether anything was
-//! lost: slices or rooms still in use, chunks that never come back.
+//! Method: an engine is leaked per case, worked with by heaps that the test drives itself, then asked whether anything
+//! was lost: slices or rooms still in use, chunks that never come back.
 
 extern crate std;
 
@@ -598,7 +598,9 @@ fn an_idle_thread_pins_a_bounded_amount() {
         .collect();
     blocks.into_iter().for_each(|block| free(engine, heap, block));
     engine.release_heap(heap);
-    (0..5).for_each(|_| drop(drain(engine)));
+    for _ in 0..5 {
+        drain(engine);
+    }
     let kept: usize = engine.arena().reservations().map(|reservation| reservation.space.used_slices() as usize).sum();
     let bound = crate::limits::PARTIAL_HEAP_BYTES_MAX + 2 * MIB;
     assert!(kept * SLICE_BYTES <= bound, "{} MiB of 100 are kept", kept * SLICE_BYTES / MIB);

@@ -1,5 +1,5 @@
-//! Layer 2: gives memory back, off the application's threads. For now a plain drain: one background thread takes retired
-//! ranges from a queue, waits until they have lingered, and purges them piece by piece with a pause after each.
+//! Layer 2: gives memory back, off the application's threads. For now a plain drain: one background thread takes
+//! retired ranges from a queue, waits until they have lingered, and purges them piece by piece with a pause after each.
 //!
 //! Invariant: the only code that purges. It never blocks an allocating thread, holds nothing of ours across a system
 //! call, and covers a bounded piece per call.

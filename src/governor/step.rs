@@ -20,8 +20,8 @@ impl Step {
         self.bytes
     }
 
-    /// Learns that a call over `bytes` took `time`: as many bytes as fit three quarters of the budget at this rate, at once
-    /// if those are fewer than now, otherwise at most twice as many as now.
+    /// Learns that a call over `bytes` took `time`: as many bytes as fit three quarters of the budget at this rate, at
+    /// once if those are fewer than now, otherwise at most twice as many as now.
     pub(crate) fn learn(&mut self, bytes: usize, time: Nanos) {
         let affordable = (bytes as u64).saturating_mul(HOLD_BUDGET_NS / 4 * 3) / time.0.max(1);
         let whole = usize::try_from(affordable).unwrap_or(usize::MAX) / CHUNK_BYTES * CHUNK_BYTES;

@@ -1,5 +1,5 @@
-//! The background thread: when to purge and on which thread. The only caller of purges. Started by `arena` when the first
-//! range is retired.
+//! The background thread: when to purge and on which thread. The only caller of purges. Started by `arena` when the
+//! first range is retired.
 //!
 //! Invariant: sleeps without a time-out while nothing is retired; a range that was queued before the doorbell rang is
 //! seen. Each call covers one piece inside one mapping and is followed by a pause, because the lock it takes can be won
@@ -14,8 +14,8 @@ use crate::lockfree::doorbell::{ASLEEP, Doorbell, Ring};
 use crate::os::{Kernel, Os};
 use crate::units::Nanos;
 
-/// How long the worker waits after the kernel refused a purge, in nanoseconds: the reason is seldom gone at once. Doubled
-/// with each refusal in a row, up to about a minute.
+/// How long the worker waits after the kernel refused a purge, in nanoseconds: the reason is seldom gone at once.
+/// Doubled with each refusal in a row, up to about a minute.
 const REFUSED_PAUSE_NS: u64 = 1_000_000_000;
 const REFUSED_DOUBLINGS_MAX: u32 = 6;
 
@@ -65,8 +65,8 @@ impl Governor {
         Governor { doorbell }
     }
 
-    /// Says that a range was queued: starts the worker by `start`, or wakes it, if need be. At most one system call here,
-    /// none while the worker is awake.
+    /// Says that a range was queued: starts the worker by `start`, or wakes it, if need be. At most one system call
+    /// here, none while the worker is awake.
     pub(crate) fn notify<O: Os>(&self, kernel: &Kernel<O>, start: impl FnOnce() -> bool) {
         match self.doorbell.ring() {
             Ring::Heard => {}

@@ -57,8 +57,9 @@ impl Doorbell {
 
     /// The worker could not be started, or is gone (a forked child): the next ringer tries again.
     pub(crate) fn reset(&self) {
-        // Release: pairs with the Acquire in `ring`; the next starter sees what this one left. An exchange, not a store: it
-        // passes on what threads published that rang since the failed start began, and that nobody has heard yet.
+        // Release: pairs with the Acquire in `ring`; the next starter sees what this one left. An exchange, not a
+        // store: it passes on what threads published that rang since the failed start began, and that nobody has heard
+        // yet.
         self.word.swap(ABSENT, Ordering::Release);
     }
 
@@ -71,8 +72,8 @@ impl Doorbell {
 
     /// Worker: takes `fall_asleep` back.
     pub(crate) fn stay_awake(&self) {
-        // Relaxed: the worker is going to look at the queue anyway. An exchange, not a store: it passes on what a ringer
-        // published since `fall_asleep`, so that the next `fall_asleep` sees it.
+        // Relaxed: the worker is going to look at the queue anyway. An exchange, not a store: it passes on what a
+        // ringer published since `fall_asleep`, so that the next `fall_asleep` sees it.
         self.word.swap(AWAKE, Ordering::Relaxed);
     }
 }

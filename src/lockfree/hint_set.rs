@@ -82,8 +82,8 @@ impl<'a> HintSet<'a> {
         }
     }
 
-    /// The lowest member that is at least `from`. Summaries are read first, so that an empty set costs no look at its leaf
-    /// words, which may never have been touched.
+    /// The lowest member that is at least `from`. Summaries are read first, so that an empty set costs no look at its
+    /// leaf words, which may never have been touched.
     pub(crate) fn first_from(&self, from: usize) -> Option<usize> {
         let mut n = from;
         loop {

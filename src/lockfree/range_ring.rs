@@ -1,12 +1,12 @@
 //! Bounded queue of retired ranges: every thread that frees a chunk puts it in, the background thread takes it out.
 //! Called by `arena::retired`.
 //!
-//! Invariant: an entry that was accepted is given out exactly once. A full queue refuses, and the caller keeps the range
-//! findable another way; nobody ever waits.
+//! Invariant: an entry that was accepted is given out exactly once. A full queue refuses, and the caller keeps the
+//! range findable another way; nobody ever waits.
 //!
-//! Each cell has a turn counter (D. Vyukov's bounded MPMC queue). Turns count laps instead of positions, so that a zeroed
-//! ring is an empty one and costs no memory until it is used: turn `2 * lap` means free for the writer of that lap,
-//! `2 * lap + 1` means full for its reader.
+//! Each cell has a turn counter (D. Vyukov's bounded MPMC queue). Turns count laps instead of positions, so that a
+//! zeroed ring is an empty one and costs no memory until it is used: turn `2 * lap` means free for the writer of that
+//! lap, `2 * lap + 1` means full for its reader.
 
 use crate::atomic::{AtomicU64, Ordering};
 

@@ -49,8 +49,8 @@ pub(crate) struct Chain {
 pub(crate) enum Push {
     /// The blocks are on the list.
     Listed,
-    /// The blocks are on the list of a slab without owner that has this many blocks in its list now. The caller sees what
-    /// the last owner wrote before it pooled the slab.
+    /// The blocks are on the list of a slab without owner that has this many blocks in its list now. The caller sees
+    /// what the last owner wrote before it pooled the slab.
     Pooled(u32),
     /// The slab was full and without owner: the caller owns it now. The blocks are *not* on the list.
     Adopted,
@@ -89,8 +89,8 @@ impl RemoteFree {
 
     /// Blocks in the list now; for the owner, at least as many stay until it takes them.
     pub(crate) fn count(&self) -> u32 {
-        // Acquire: pairs with the Release in `push`; an owner that finds all blocks here may give the slab's memory away
-        // without taking the list, and their last users are done with them.
+        // Acquire: pairs with the Release in `push`; an owner that finds all blocks here may give the slab's memory
+        // away without taking the list, and their last users are done with them.
         chain_of(self.word.load(Ordering::Acquire)).map_or(0, |list| list.count)
     }
 
@@ -113,7 +113,8 @@ impl RemoteFree {
             let count = (word & !STATE_MASK & !PLACE_MASK) + u64::from(chain.count) * ONE_BLOCK;
             let new = state | count | (u64::from(chain.head) + 1);
             // Release: pairs with the Acquire in `take` and `count`; the taker sees the links and that our use of the
-            // blocks is over. Acquire: pairs with the Release in `pool`; who is told `Pooled` sees what was noted before.
+            // blocks is over. Acquire: pairs with the Release in `pool`; who is told `Pooled` sees what was noted
+            // before.
             match self.word.compare_exchange_weak(word, new, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) if state == POOLED => return Push::Pooled((count >> COUNT_SHIFT) as u32),
                 Ok(_) => return Push::Listed,

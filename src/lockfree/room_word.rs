@@ -1,9 +1,9 @@
 //! The state of one room of the huge region: who uses it, how far it is warm, whether a purge is running. One word.
 //! Called by `arena::rooms`.
 //!
-//! Invariant: a room that is in use has one owner, who alone grows, shrinks and releases it. Chunks below the live count
-//! are never purged; chunks at or above the warm count read as zeroes. While a purge runs nobody enters its chunks: a
-//! free room is not handed out and a room in use does not grow (its owner then copies instead of waiting).
+//! Invariant: a room that is in use has one owner, who alone grows, shrinks and releases it. Chunks below the live
+//! count are never purged; chunks at or above the warm count read as zeroes. While a purge runs nobody enters its
+//! chunks: a free room is not handed out and a room in use does not grow (its owner then copies instead of waiting).
 //!
 //! | bits | meaning |
 //! |---|---|
@@ -99,7 +99,8 @@ impl RoomWord {
 
     /// Takes a free room for a block of `chunks`. Gives the warm count before: chunks from there on read as zeroes.
     pub(crate) fn claim(&self, chunks: u32) -> Option<u32> {
-        // Acquire: pairs with the Release in `release` and `finish_purge`; the last block's owner and the purge are done.
+        // Acquire: pairs with the Release in `release` and `finish_purge`; the last block's owner and the purge are
+        // done.
         self.update(Ordering::Acquire, |state| {
             state.is_available().then(|| RoomState::new(chunks, state.warm().max(chunks), IN_USE))
         })
@@ -109,8 +110,8 @@ impl RoomWord {
 
     /// Owner: covers `chunks`, more or fewer than now. Growing fails while a purge runs. Gives the state before.
     pub(crate) fn resize(&self, chunks: u32) -> Option<RoomState> {
-        // AcqRel: growing, Acquire pairs with the Release in `finish_purge`; shrinking, Release pairs with the Acquire in
-        // `begin_purge`, as our use of the tail is over.
+        // AcqRel: growing, Acquire pairs with the Release in `finish_purge`; shrinking, Release pairs with the Acquire
+        // in `begin_purge`, as our use of the tail is over.
         self.update(Ordering::AcqRel, |state| {
             let fits = chunks <= state.live() || state.flags() & PURGING == 0;
             (fits && state.is_in_use()).then(|| RoomState::new(chunks, state.warm().max(chunks), state.flags()))

@@ -1,7 +1,7 @@
 //! Which slices of a chunk are in use, and which may hold old data: one word a chunk. Called by `arena::space`.
 //!
-//! Invariant: a used bit has exactly one owner, the thread whose exchange set it. A slice whose dirty bit is clear reads
-//! as zeroes. A chunk that is being purged has all its used bits set, owned by the purger, so nobody can take it.
+//! Invariant: a used bit has exactly one owner, the thread whose exchange set it. A slice whose dirty bit is clear
+//! reads as zeroes. A chunk that is being purged has all its used bits set, owned by the purger, so nobody can take it.
 //!
 //! | bits | meaning |
 //! |---|---|
@@ -128,7 +128,8 @@ impl SliceBitmap {
         Ok(Claim { start, zeroed, before: ChunkState(word), after: ChunkState(new) })
     }
 
-    /// Gives the slices `start .. start + count` back. `None` if one of them was not in use: the caller's books are wrong.
+    /// Gives the slices `start .. start + count` back. `None` if one of them was not in use: the caller's books are
+    /// wrong.
     pub(crate) fn release(&self, start: u32, count: u32) -> Option<(ChunkState, ChunkState)> {
         let bits = run(start, count);
         // Relaxed: a stale value fails the exchange.

@@ -5,8 +5,8 @@ unsafe extern "C" {
     static environ: *const *const core::ffi::c_char;
 }
 
-/// The value of the variable `name`. Reads the list as it is: a program that changes its environment from another thread
-/// at the same time races, as with `getenv`; the allocator reads it once, at the first allocation.
+/// The value of the variable `name`. Reads the list as it is: a program that changes its environment from another
+/// thread at the same time races, as with `getenv`; the allocator reads it once, at the first allocation.
 pub(crate) fn lookup(name: &str) -> Option<&'static [u8]> {
     // SAFETY: 1. `environ` is null or points to a list of C strings that a null ends (environ(7)).
     //         2. Strings in it stay as they are while we look, as the caller runs before anything changes them.

@@ -24,8 +24,8 @@ pub(crate) struct FakeOs {
     pub(crate) reserve_bytes_max: usize,
     /// What `facts` says.
     pub(crate) facts: Facts,
-    /// The call of this number, counted from 0 over all calls that can fail, is refused; so are the following ones up to
-    /// `fail_count` in all.
+    /// The call of this number, counted from 0 over all calls that can fail, is refused; so are the following ones up
+    /// to `fail_count` in all.
     pub(crate) fail_from: AtomicUsize,
     pub(crate) fail_count: AtomicUsize,
     calls: AtomicUsize,

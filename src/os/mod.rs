@@ -65,8 +65,8 @@ pub(crate) trait Os: Sync {
     /// `ENOMEM` too many mappings.
     unsafe fn unreserve(&self, base: NonNull<u8>, bytes: usize) -> Result<(), OsError>;
 
-    /// Makes untouched reserved pages readable and writable; they read as zeroes. Linux: `mprotect`; takes mmap_lock for
-    /// writing, 1 to 9 µs on untouched memory. Calling it again on the same range does no harm.
+    /// Makes untouched reserved pages readable and writable; they read as zeroes. Linux: `mprotect`; takes mmap_lock
+    /// for writing, 1 to 9 µs on untouched memory. Calling it again on the same range does no harm.
     /// # Safety
     /// The range is whole pages of a reservation of ours, and untouched or committed before.
     /// # Errors
@@ -89,8 +89,8 @@ pub(crate) trait Os: Sync {
     /// `EAGAIN` a kernel resource was short; `EINVAL` the range is locked on a kernel before 5.18.
     unsafe fn purge(&self, base: NonNull<u8>, bytes: usize) -> Result<(), OsError>;
 
-    /// Writes zero to the byte at `place`, which makes the kernel back its page: later faults in the mapping then need no
-    /// mmap_lock. Takes mmap_lock for reading if it is the first fault of its mapping.
+    /// Writes zero to the byte at `place`, which makes the kernel back its page: later faults in the mapping then need
+    /// no mmap_lock. Takes mmap_lock for reading if it is the first fault of its mapping.
     /// # Safety
     /// `place` is committed memory of ours that holds no data yet.
     unsafe fn touch(&self, place: NonNull<u8>);

@@ -1,7 +1,7 @@
 //! Large spans: one block each, of whole slices, and their growth and shrinking in place. Called by `front`.
 //!
-//! Invariant: a large span is freed by the one thread that turns its header from `Large` to `Free`; a second free, or one
-//! inside the span, finds another kind and is told apart.
+//! Invariant: a large span is freed by the one thread that turns its header from `Large` to `Free`; a second free, or
+//! one inside the span, finds another kind and is told apart.
 
 use core::ptr::NonNull;
 
@@ -19,8 +19,8 @@ pub(crate) struct Block {
     pub(crate) zeroed_from: usize,
 }
 
-/// Claims a span for `bytes` at a multiple of `align_bytes`. One of hundreds of megabytes that must be `zeroed` is taken
-/// from memory that is zero already, if there is any.
+/// Claims a span for `bytes` at a multiple of `align_bytes`. One of hundreds of megabytes that must be `zeroed` is
+/// taken from memory that is zero already, if there is any.
 pub(crate) fn allocate<O: Os>(arena: &Arena<O>, bytes: usize, align_bytes: usize, zeroed: bool) -> Option<Block> {
     // Smaller ones are written faster than the kernel zeroes their pages.
     let zeroed = zeroed && bytes >= HUGE_BYTES_MIN;
@@ -44,8 +44,8 @@ pub(crate) fn deallocate<O: Os>(arena: &Arena<O>, reservation: &'static Reservat
     }
 }
 
-/// Makes the span cover `bytes` in place. Gives the offset from which bytes read as zeroes, or `None` if what follows is
-/// in use: the span is as before.
+/// Makes the span cover `bytes` in place. Gives the offset from which bytes read as zeroes, or `None` if what follows
+/// is in use: the span is as before.
 pub(crate) fn resize<O: Os>(
     arena: &Arena<O>,
     reservation: &'static Reservation,

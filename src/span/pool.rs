@@ -2,8 +2,8 @@
 //! `thread::heap`, which takes from it before it asks for fresh memory, and by the governor's thread, which releases
 //! slabs in it that became empty.
 //!
-//! Invariant: a slab in state `POOLED` is on exactly one stack, or in the hands of the thread that just pushes or popped
-//! it.
+//! Invariant: a slab in state `POOLED` is on exactly one stack, or in the hands of the thread that just pushes or
+//! popped it.
 
 use crate::arena::Arena;
 use crate::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -42,8 +42,8 @@ impl Pool {
         slab.note_pooled_used();
         slab.remote().pool();
         self.push(slab, class);
-        // Frees that came before the state changed were not told to ask for a sweep. Once the slab is on the stack it may
-        // be anyone's; a wrong answer costs a look.
+        // Frees that came before the state changed were not told to ask for a sweep. Once the slab is on the stack it
+        // may be anyone's; a wrong answer costs a look.
         let empty = slab.remote().count() >= slab.pooled_used();
         if empty {
             self.ask_sweep(class);

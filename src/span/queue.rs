@@ -1,8 +1,8 @@
 //! A heap's queue of slabs of one class that have free blocks. Called by `thread::heap`; one thread only.
 //!
 //! Invariant: a slab in the queue is owned by the queue's heap and is not the one that the heap allocates from. Linked
-//! through the headers, so that a slab that became empty leaves from the middle. First in, first out: a slab that has just
-//! become free of one block gets time to become free of more.
+//! through the headers, so that a slab that became empty leaves from the middle. First in, first out: a slab that has
+//! just become free of one block gets time to become free of more.
 
 use core::cell::Cell;
 use core::ptr::{from_ref, null};

@@ -1,8 +1,8 @@
 //! Request size to size class and back, and how many slices a slab of each class takes. Pure; called by `thread` and
 //! `front`.
 //!
-//! Classes are 16 bytes apart up to 128, four to a doubling up to 32 KiB (as in jemalloc and mimalloc: at most 20 % of a
-//! block is lost to rounding), eight to a doubling up to 512 KiB, where it is at most 11 %.
+//! Classes are 16 bytes apart up to 128, four to a doubling up to 32 KiB (as in jemalloc and mimalloc: at most 20 % of
+//! a block is lost to rounding), eight to a doubling up to 512 KiB, where it is at most 11 %.
 
 use crate::limits::{BLOCK_ALIGN_BYTES, SLAB_BLOCK_BYTES_MAX, SLICE_BYTES};
 
@@ -30,8 +30,8 @@ pub(crate) struct ClassShape {
     pub(crate) capacity: u32,
     /// Slices in a slab.
     pub(crate) slices: u32,
-    /// `ceil(2^64 / block_bytes)`: `n` is a multiple of `block_bytes` if and only if `n * inverse mod 2^64 < inverse`, for
-    /// all `n` below 2^32 (Lemire, Kaser, Kurz: Faster remainder by direct computation, 2019).
+    /// `ceil(2^64 / block_bytes)`: `n` is a multiple of `block_bytes` if and only if `n * inverse mod 2^64 < inverse`,
+    /// for all `n` below 2^32 (Lemire, Kaser, Kurz: Faster remainder by direct computation, 2019).
     pub(crate) inverse: u64,
 }
 
@@ -61,8 +61,8 @@ const fn index_of(bytes: usize) -> usize {
     }
 }
 
-/// Slices for a slab: the fewest that lose at most 1/32 at the end and hold enough blocks: 8 up to 8 KiB, then 4, then 2.
-/// More would cost fewer visits to the arena, but spread a program's data over more memory than its caches like.
+/// Slices for a slab: the fewest that lose at most 1/32 at the end and hold enough blocks: 8 up to 8 KiB, then 4, then
+/// 2. More would cost fewer visits to the arena, but spread a program's data over more memory than its caches like.
 const fn slab_slices(block_bytes: usize) -> usize {
     let blocks_min = match block_bytes {
         0..=8_192 => 8,

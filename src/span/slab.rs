@@ -1,14 +1,14 @@
 //! The header of a slice, and slabs: spans cut into blocks of one class. Called by `thread::heap`, `span::pool` and
 //! `span::large`.
 //!
-//! Invariant: of a slab that is owned, only the owner touches `used`, `carved`, `free` and the queue links; everybody may
-//! push on `remote`. A block is in exactly one place: with the program, on the owner's bin, on `free`, or on `remote`.
-//! `used` counts all carved blocks that are not on `free`.
+//! Invariant: of a slab that is owned, only the owner touches `used`, `carved`, `free` and the queue links; everybody
+//! may push on `remote`. A block is in exactly one place: with the program, on the owner's bin, on `free`, or on
+//! `remote`. `used` counts all carved blocks that are not on `free`.
 //!
 //! Lists are linked through the first word of the free blocks. A link is mixed with the process's secret and with the
-//! address of the block that it lies in ([`mix`]), so that neither a program's data is taken for one nor a stale link that
-//! a program has copied elsewhere with memory it never wrote. A list ends in its slab's base with the low bit set. Together
-//! these let [`Slab::looks_free`] tell by one comparison that a block that is freed is probably free already.
+//! address of the block that it lies in ([`mix`]), so that neither a program's data is taken for one nor a stale link
+//! that a program has copied elsewhere with memory it never wrote. A list ends in its slab's base with the low bit set.
+//! Together these let [`Slab::looks_free`] tell by one comparison that a block that is freed is probably free already.
 
 use core::cell::Cell;
 use core::ptr::null;
@@ -107,8 +107,8 @@ unsafe impl Sync for Slab {}
 
 /// Turns a link into the word that is stored at `block`, and back.
 ///
-/// The halves of the address are swapped: a word copied to a place in the same 4 GiB decodes to a far address, one copied
-/// further to the old place's neighbourhood; to a link of its new place's slab in neither case.
+/// The halves of the address are swapped: a word copied to a place in the same 4 GiB decodes to a far address, one
+/// copied further to the old place's neighbourhood; to a link of its new place's slab in neither case.
 #[inline(always)]
 pub(crate) const fn mix(word: usize, block: usize, secret: usize) -> usize {
     word ^ secret ^ block.rotate_left(usize::BITS / 2)
@@ -314,8 +314,8 @@ impl Slab {
             && (offset as u64).wrapping_mul(self.inverse.get()) < self.inverse.get()
     }
 
-    /// Whether what a block's first word decodes to, `link`, is a link of this slab's lists: then the block is free already,
-    /// or the program wrote by chance what happens once in 2^48 random words.
+    /// Whether what a block's first word decodes to, `link`, is a link of this slab's lists: then the block is free
+    /// already, or the program wrote by chance what happens once in 2^48 random words.
     #[inline(always)]
     pub(crate) fn looks_free(&self, link: usize) -> bool {
         link.wrapping_sub(self.base.get()) < self.carved_bytes.load(Ordering::Relaxed) as usize

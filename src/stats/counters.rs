@@ -110,7 +110,8 @@ pub struct CallStats {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Calls that took mmap_lock for writing since start-up ended. Promise P1: none in ready mode, a dozen in stepped mode.
+    /// Calls that took mmap_lock for writing since start-up ended. Promise P1: none in ready mode, a dozen in stepped
+    /// mode.
     pub write_lock_calls: u64,
     /// Calls that took mmap_lock for writing during start-up.
     pub startup_write_lock_calls: u64,

@@ -1,5 +1,5 @@
-//! All shared state of one allocator: the arena, the pool of slabs without owner, heaps without thread, the secret. Called
-//! by `front`; tests make engines of their own on the fake kernel.
+//! All shared state of one allocator: the arena, the pool of slabs without owner, heaps without thread, the secret.
+//! Called by `front`; tests make engines of their own on the fake kernel.
 //!
 //! Invariant: started once; everything in it lives for ever.
 
@@ -103,9 +103,9 @@ impl<O: Os> Engine<O> {
         self.heaps.push(record, |next| heap.link().store(next, Ordering::Relaxed));
     }
 
-    /// Forked child, where only the forking thread lives: the governor's thread is gone, and what it had taken for a purge
-    /// is free again. What other threads were doing at the moment of the fork stays as it was: blocks that they held are
-    /// lost to the child, and nothing else is.
+    /// Forked child, where only the forking thread lives: the governor's thread is gone, and what it had taken for a
+    /// purge is free again. What other threads were doing at the moment of the fork stays as it was: blocks that they
+    /// held are lost to the child, and nothing else is.
     pub(crate) fn after_fork_in_child(&self) {
         self.arena.governor().reset();
         start_anew_after_fork(&self.arena);

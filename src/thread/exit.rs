@@ -1,8 +1,9 @@
 //! The end of a thread: its heap is given up. Called by `front`, which registers each thread that gets a heap.
 //!
-//! A POSIX thread key does it. Registering a thread allocates nothing for the first 32 keys of a process (glibc keeps them
-//! in the thread's own record), and ours is made at the first allocation. Rust's and C++'s thread-local destructors run
-//! before it; what other keys' destructors allocate after it gets a new heap, and the key's destructor runs again.
+//! A POSIX thread key does it. Registering a thread allocates nothing for the first 32 keys of a process (glibc keeps
+//! them in the thread's own record), and ours is made at the first allocation. Rust's and C++'s thread-local
+//! destructors run before it; what other keys' destructors allocate after it gets a new heap, and the key's destructor
+//! runs again.
 
 use core::ffi::c_void;
 

@@ -1,11 +1,12 @@
 //! A thread's heap: for each size class a list of blocks to hand out, and the slabs they come from. Called by `front`.
 //!
-//! Invariant: one thread at a time uses a heap. The blocks on `free[class]` all belong to the slab that the heap allocates
-//! from in that class, and count as used there. A slab with no free block is given up at once: it belongs to nobody until
-//! one of its blocks is freed, and then to the thread that frees it.
+//! Invariant: one thread at a time uses a heap. The blocks on `free[class]` all belong to the slab that the heap
+//! allocates from in that class, and count as used there. A slab with no free block is given up at once: it belongs to
+//! nobody until one of its blocks is freed, and then to the thread that frees it.
 //!
-//! Keeping the list in the heap, apart from the slab's own free list, is what makes an allocation touch no header (snmalloc
-//! does so), and gives each slab a natural point, when the list runs out, at which rarer work is done (mimalloc).
+//! Keeping the list in the heap, apart from the slab's own free list, is what makes an allocation touch no header
+//! (snmalloc does so), and gives each slab a natural point, when the list runs out, at which rarer work is done
+//! (mimalloc).
 
 use core::cell::Cell;
 use core::ptr::{NonNull, from_ref, null};
@@ -47,8 +48,8 @@ pub(crate) struct Heap {
 }
 
 // SAFETY: cells are used by one thread at a time; heaps change threads through the stack's Release and Acquire. Other
-// threads only compare a heap's address. The static empty heap is never written: every write is behind a non-empty list or
-// a slab, of which it has none.
+// threads only compare a heap's address. The static empty heap is never written: every write is behind a non-empty list
+// or a slab, of which it has none.
 unsafe impl Sync for Heap {}
 
 /// Bytes that a heap's record takes.
@@ -210,8 +211,8 @@ impl Heap {
         self.free_doubtful(engine, slab, block);
     }
 
-    /// After the last used block of `slab` was freed by this thread: gives the slab back, unless the heap allocates from
-    /// it.
+    /// After the last used block of `slab` was freed by this thread: gives the slab back, unless the heap allocates
+    /// from it.
     #[cold]
     #[inline(never)]
     pub(crate) fn slab_emptied<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab) {

@@ -1,10 +1,10 @@
 //! Finds the heap of the calling thread. Called by `front`.
 //!
 //! On x86-64 Linux the pointer to the heap is a thread-local symbol of our own, read through the initial-exec model: an
-//! immediate offset from `fs` in an executable, one load of that offset and one `fs` load in a shared library, also when
-//! that is `dlopen`ed (the eight bytes fit the loader's reserve for such libraries). Rust's own thread-locals would call
-//! `__tls_get_addr` there. Elsewhere a constant-initialised `thread_local!` without destructor serves, which neither
-//! allocates nor registers anything.
+//! immediate offset from `fs` in an executable, one load of that offset and one `fs` load in a shared library, also
+//! when that is `dlopen`ed (the eight bytes fit the loader's reserve for such libraries). Rust's own thread-locals
+//! would call `__tls_get_addr` there. Elsewhere a constant-initialised `thread_local!` without destructor serves, which
+//! neither allocates nor registers anything.
 
 use super::heap::{EMPTY, Heap};
 

@@ -1,5 +1,6 @@
 //! The harness: `cargo run --release -p stress` replays the incident under each allocator and compares what it did to
-//! the other threads of the process. All parts are in the library; this file is the command line and the order of events.
+//! the other threads of the process. All parts are in the library; this file is the command line and the order of
+//! events.
 
 use std::env;
 use std::fs::{self, OpenOptions};

@@ -42,9 +42,10 @@ impl Phase {
 
     /// The phases to charge for a measurement that began in `begin` and ended in `end`.
     ///
-    /// A wait that starts in a busy phase may end only after it (the doubling ends by freeing the old table), and a wait
-    /// that starts in a quiet phase may be caused by the busy one that follows, or even outlast it. So a measurement
-    /// that saw the phase change belongs to every busy phase it touched; one that did not belongs where it was.
+    /// A wait that starts in a busy phase may end only after it (the doubling ends by freeing the old table), and a
+    /// wait that starts in a quiet phase may be caused by the busy one that follows, or even outlast it. So a
+    /// measurement that saw the phase change belongs to every busy phase it touched; one that did not belongs where it
+    /// was.
     pub fn charged(begin: Self, end: Self) -> impl Iterator<Item = Self> {
         let touched = move |phase: &Self| begin <= *phase && *phase <= end;
         let busy = Self::ALL.into_iter().any(|phase| touched(&phase) && phase.is_busy());

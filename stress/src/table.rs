@@ -113,7 +113,8 @@ impl Size {
     }
 }
 
-/// A 64-bit finaliser: two rounds of multiplying and shifting, a bijection that spreads every input bit over all others.
+/// A 64-bit finaliser: two rounds of multiplying and shifting, a bijection that spreads every input bit over all
+/// others.
 const fn mix(word: u64) -> u64 {
     let word = (word ^ (word >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
     let word = (word ^ (word >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
