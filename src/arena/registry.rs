@@ -173,6 +173,7 @@ impl<O: Os> Arena<O> {
         while bytes >= RESERVATION_BYTES_FLOOR {
             for mode in modes {
                 if let Some(reservation) = Reservation::create(&self.kernel, bytes, true, *mode == READY) {
+                    // Relaxed throughout: `start` runs before any other thread gets past the engine's `Once`.
                     self.mode.store(*mode, Ordering::Relaxed);
                     self.last_bytes.store(bytes, Ordering::Relaxed);
                     self.primary.base.store(reservation.space.base().addr().get(), Ordering::Relaxed);
@@ -190,6 +191,7 @@ impl<O: Os> Arena<O> {
 
     /// Adds a reservation to the table; `false` if it is full.
     fn publish(&self, reservation: &'static Reservation) -> bool {
+        // Relaxed: claims a place in the table; the entry itself publishes.
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let Some(entry) = self.table.get(number) else {
             self.count.fetch_sub(1, Ordering::Relaxed);
@@ -205,6 +207,7 @@ impl<O: Os> Arena<O> {
     ///
     /// Every try takes mmap_lock for writing, so sizes that were refused are not tried again for a while.
     fn grow(&self, bytes: usize) -> Option<()> {
+        // Relaxed, here and below: hints.
         if self.count.load(Ordering::Relaxed) >= RESERVATION_COUNT_MAX {
             return None;
         }
@@ -220,6 +223,7 @@ impl<O: Os> Arena<O> {
         }
         while try_bytes >= RESERVATION_BYTES_FLOOR && serves(try_bytes) {
             if let Some(reservation) = Reservation::create(&self.kernel, try_bytes, false, ready) {
+                // Relaxed: a hint.
                 self.last_bytes.store(try_bytes, Ordering::Relaxed);
                 return self.publish(reservation).then_some(());
             }
@@ -392,7 +396,7 @@ impl<O: Os> Arena<O> {
     }
 
     fn start_on(&self, stack: NonNull<u8>, bytes: usize) -> Result<(), OsError> {
-        // Acquire: pairs with the Release in `set_worker`.
+        // Acquire: pairs with the Release in `set_worker`. Relaxed for the other: published by it.
         let argument = self.worker_argument.load(Ordering::Acquire);
         let main = self.worker_main.load(Ordering::Relaxed);
         if main.is_null() {
@@ -407,8 +411,9 @@ impl<O: Os> Arena<O> {
     /// Says what the governor's thread runs: `main(argument)`, where `argument` lives for ever. Until then ranges are
     /// queued and kept.
     pub(crate) fn set_worker(&self, main: ThreadMain, argument: *mut c_void) {
+        // Relaxed: published by the next line.
         self.worker_main.store(main as *mut c_void, Ordering::Relaxed);
-        // Release: pairs with the Acquire in `start_governor`.
+        // Release: pairs with the Acquire in `start_on`.
         self.worker_argument.store(argument, Ordering::Release);
     }
 }

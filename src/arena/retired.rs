@@ -114,6 +114,7 @@ impl RetiredQueue {
     /// Whether nothing waits. A hint.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
+        // Relaxed: a hint.
         self.ring.is_empty() && self.held.load(Ordering::Relaxed) == 0 && !self.overflowed.load(Ordering::Relaxed)
     }
 
@@ -131,8 +132,8 @@ impl RetiredQueue {
     /// Puts an entry whose flag is set in the ring.
     fn push(&self, entry: Entry, ticket: &Ticket<'_>) {
         if !self.ring.push(entry.to_word()) {
+            // Release, both: pairs with the Acquire in `take_entry`; the scan finds the range not queued.
             ticket.queued.store(false, Ordering::Release);
-            // Release: pairs with the Acquire in `take_entry`.
             self.overflowed.store(true, Ordering::Release);
         }
     }
@@ -235,6 +236,7 @@ impl<O: Os> Arena<O> {
         match entry.range {
             Range::Chunk(chunk) => {
                 // A fork between the two lines leaves the chunk claimed in the child: lost there, never used twice.
+                // Relaxed, here and below: the worker's own.
                 reservation.space.begin_purge(chunk).then(|| {
                     queue.in_flight.store(entry.to_word(), Ordering::Relaxed);
                     Piece {
@@ -250,6 +252,7 @@ impl<O: Os> Arena<O> {
                 let most = Chunks((bytes_max / CHUNK_BYTES).max(1) as u32);
                 let (piece, base) = reservation.rooms.begin_purge(room, most)?;
                 let words = u64::from(piece.from) << 32 | u64::from(piece.to);
+                // Relaxed: the worker's own.
                 queue.in_flight_piece.store(words, Ordering::Relaxed);
                 queue.in_flight.store(entry.to_word(), Ordering::Relaxed);
                 Some(Piece { base, bytes: Chunks(piece.to - piece.from).in_bytes(), huge: true })
@@ -267,10 +270,12 @@ impl<O: Os> Source for Arena<O> {
             // The queue is first in, first out: nothing behind an entry is due before it.
             let queued_ms = age_ms(now_ms, entry.queued_ms);
             if queued_ms < LINGER_MS {
+                // Relaxed: the worker's own.
                 self.retired().held.store(entry.to_word(), Ordering::Relaxed);
                 return Next::Wait(Nanos::from_millis(LINGER_MS - queued_ms));
             }
             // The range may have been in use again since then: freed anew, it lingers anew, at the end of the queue.
+            // Relaxed: an age, not an order.
             let retired_ms = ticket.retired_ms.load(Ordering::Relaxed);
             if !Self::is_retired(reservation, entry.range) {
                 self.drop_entry(entry, reservation, &ticket);
@@ -289,11 +294,13 @@ impl<O: Os> Source for Arena<O> {
 
     fn finish(&self, purged: bool) {
         let queue = self.retired();
+        // Relaxed, here and below: the worker's own.
         let Some(entry) = Entry::from_word(queue.in_flight.swap(0, Ordering::Relaxed)) else { return };
         let Some(reservation) = self.reservation(entry.reservation) else { return };
         match entry.range {
             Range::Chunk(chunk) => reservation.space.finish_purge(chunk, purged),
             Range::Room(room) => {
+                // Relaxed: the worker's own.
                 let words = queue.in_flight_piece.load(Ordering::Relaxed);
                 let piece = room_word::Piece { from: (words >> 32) as u32, to: words as u32 };
                 reservation.rooms.finish_purge(room, piece, purged);
@@ -306,8 +313,9 @@ impl<O: Os> Source for Arena<O> {
         if !purged {
             // What the kernel refused lingers again.
             queue.queue(Entry { queued_ms: self.now_ms() & STAMP_MASK, ..entry }, &ticket);
+        // AcqRel: as in `RetiredQueue::queue`.
         } else if !ticket.queued.swap(true, Ordering::AcqRel) {
-            // The rest of a room is next.
+            // The rest of a room is next. Relaxed: the worker's own.
             queue.held.store(entry.to_word(), Ordering::Relaxed);
         }
     }
@@ -318,6 +326,7 @@ impl<O: Os> Source for Arena<O> {
 /// so the child starts with an empty one, and a scan finds what was queued.
 pub(crate) fn start_anew_after_fork<O: Os>(arena: &Arena<O>) {
     let queue = arena.retired();
+    // Relaxed throughout: the child has one thread.
     queue.ring.clear();
     queue.held.store(0, Ordering::Relaxed);
     for reservation in arena.reservations() {
@@ -325,10 +334,12 @@ pub(crate) fn start_anew_after_fork<O: Os>(arena: &Arena<O>) {
         let rooms = reservation.rooms.used_rooms().map(Range::Room);
         for range in chunks.chain(rooms) {
             if let Some(ticket) = Arena::<O>::ticket(reservation, range) {
+                // Relaxed: as above.
                 ticket.queued.store(false, Ordering::Relaxed);
             }
         }
     }
+    // Relaxed: as above.
     queue.overflowed.store(true, Ordering::Relaxed);
     arena.finish(false);
 }

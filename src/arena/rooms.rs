@@ -275,6 +275,7 @@ impl Rooms {
             return Err(Refused::ByKernel);
         }
         if let Some(in_use) = self.in_use.get(number) {
+            // Relaxed: a hint that spreads blocks over the tiers.
             in_use.fetch_add(1, Ordering::Relaxed);
         }
         Ok(Claimed { base, warm: Chunks(warm) })
@@ -332,6 +333,7 @@ impl Rooms {
         let (_, _, number) = self.place_of(room)?;
         let before = self.room(room)?.word.release()?;
         if let Some(in_use) = self.in_use.get(number) {
+            // Relaxed: as in `claim`.
             in_use.fetch_sub(1, Ordering::Relaxed);
         }
         Some(before.warm() > 0)

@@ -488,6 +488,7 @@ impl Space {
                     }
                     return Some(ChunkIndex(start));
                 }
+                // Relaxed: the kernel refused, or another thread moved the frontier.
                 None if self.frontier.load(Ordering::Relaxed) == at => return None,
                 None => {}
             }

@@ -134,6 +134,8 @@ unsafe impl GlobalAlloc for Antifreeze {
 }
 
 /// Thread key destructor: gives up the heap of a thread that ends.
+/// # Safety
+/// `heap` is what `enter_first` registered for the calling thread.
 unsafe extern "C" fn at_thread_exit(heap: *mut c_void) {
     tls::clear_heap();
     // SAFETY: the value was registered by `enter`: a heap, which lives for ever and is this thread's.
@@ -142,6 +144,9 @@ unsafe extern "C" fn at_thread_exit(heap: *mut c_void) {
     }
 }
 
+/// Handler in forked children.
+/// # Safety
+/// Called by `fork`, in the child, before any other of its code.
 unsafe extern "C" fn in_forked_child() {
     ENGINE.after_fork_in_child();
 }

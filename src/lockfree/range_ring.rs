@@ -99,6 +99,7 @@ impl<const N: usize> RangeRing<N> {
             } else if turn <= 2 * lap {
                 return None;
             } else {
+                // Relaxed: another reader was here; look again.
                 at = self.head.load(Ordering::Relaxed);
             }
         }

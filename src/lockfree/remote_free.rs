@@ -13,7 +13,8 @@
 //! | state | meaning | goes to, by |
 //! |---|---|---|
 //! | `OWNED` | a thread allocates from it | `FULL` by the owner, when it has no free block; `POOLED` by the owner |
-//! | `FULL` | no free block, nobody owns it, it is on no list | `OWNED` by the first thread that frees one of its blocks |
+//! | `FULL` | no free block, nobody owns it, it is on no list | `OWNED` by the first thread that frees one of its |
+//! | | | blocks |
 //! | `POOLED` | on the stack of slabs without owner | `OWNED` by the thread that popped it from there |
 //!
 //! That a full slab belongs to nobody is what lets its memory come back when the thread that filled it never allocates
@@ -112,9 +113,9 @@ impl RemoteFree {
             link(chain_of(word).map(|list| list.head));
             let count = (word & !STATE_MASK & !PLACE_MASK) + u64::from(chain.count) * ONE_BLOCK;
             let new = state | count | (u64::from(chain.head) + 1);
-            // Release: pairs with the Acquire in `take` and `count`; the taker sees the links and that our use of the
+            // AcqRel. Release: pairs with the Acquire in `take` and `count`; the taker sees the links and that our use of the
             // blocks is over. Acquire: pairs with the Release in `pool`; who is told `Pooled` sees what was noted
-            // before.
+            // before. Relaxed on failure: tried again.
             match self.word.compare_exchange_weak(word, new, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) if state == POOLED => return Push::Pooled((count >> COUNT_SHIFT) as u32),
                 Ok(_) => return Push::Listed,

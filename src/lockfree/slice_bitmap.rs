@@ -122,7 +122,7 @@ impl SliceBitmap {
         let bits = run(start, count);
         let new = word | bits | (bits << SLICES);
         // Acquire: pairs with the Release in `release` and `finish_purge`; the last owner, or the purge, is done with
-        // the slices before we use them.
+        // the slices before we use them. Relaxed on failure: the caller tries again.
         self.word.compare_exchange_weak(word, new, Ordering::Acquire, Ordering::Relaxed)?;
         let zeroed = word & (bits << SLICES) == 0;
         Ok(Claim { start, zeroed, before: ChunkState(word), after: ChunkState(new) })

@@ -90,7 +90,8 @@ impl Pool {
     pub(crate) fn sweep<O: Os>(&self, arena: &Arena<O>) {
         for class in Class::all() {
             let asked = self.sweep.get(class.index());
-            // Relaxed load first: 72 exchanges for nothing would be a waste.
+            // Relaxed load first: 72 exchanges for nothing would be a waste. Acquire: pairs with the Release in
+            // `ask_sweep`.
             if asked.is_some_and(|asked| asked.load(Ordering::Relaxed) && asked.swap(false, Ordering::Acquire)) {
                 self.sweep_class(arena, class);
             }

@@ -171,6 +171,7 @@ impl Slab {
         slab.base.set(base);
         slab.inverse.set(class.shape().inverse);
         slab.free.set(base | 1);
+        // Relaxed: other threads learn of the slab through its blocks.
         slab.carved_bytes.store(0, Ordering::Relaxed);
         slab.used.set(0);
         slab.block_bytes.set(class.shape().block_bytes);
@@ -347,6 +348,7 @@ impl Slab {
     }
 
     fn carved_blocks(&self) -> u32 {
+        // Relaxed: the owner's own.
         self.carved_bytes.load(Ordering::Relaxed) / self.block_bytes.get().max(1)
     }
 
@@ -384,6 +386,7 @@ impl Slab {
         let block_bytes = self.block_bytes();
         let done = self.carved_blocks();
         let count = ((CARVE_BYTES / block_bytes).max(1) as u32).min(self.capacity() - done);
+        // Relaxed: the owner's own.
         let first = self.base.get() + self.carved_bytes.load(Ordering::Relaxed) as usize;
         for index in 0..count as usize {
             let block = first + index * block_bytes;

@@ -46,6 +46,31 @@ fn a_ring_of_one_place_works() {
 }
 
 #[test]
+fn a_cleared_ring_is_like_a_new_one() {
+    let ring = ring::<4>();
+    ring.clear();
+    for pops in 0..=4 {
+        assert!((0..4).all(|entry| ring.push(entry)));
+        assert!((0..pops).all(|entry| ring.pop() == Some(entry)));
+        ring.clear();
+        assert!(ring.is_empty());
+        assert_eq!(ring.pop(), None);
+    }
+    assert!((0..4).all(|entry| ring.push(entry)) && !ring.push(4));
+}
+
+#[test]
+fn a_ring_that_a_fork_caught_in_the_middle_of_a_push_is_cleared_too() {
+    // What the child finds: a place that was claimed and never filled, and one behind it that was.
+    let words = |turn| Cell::from_words(AtomicU64::new(turn), AtomicU64::new(7));
+    let ring = RangeRing::from_parts(AtomicU64::new(0), AtomicU64::new(2), [words(0), words(1)]);
+    assert_eq!(ring.pop(), None);
+    ring.clear();
+    assert!(ring.push(1) && ring.push(2));
+    assert_eq!([ring.pop(), ring.pop(), ring.pop()], [Some(1), Some(2), None]);
+}
+
+#[test]
 fn it_agrees_with_a_deque() {
     let ring = ring::<16>();
     let mut deque = VecDeque::new();

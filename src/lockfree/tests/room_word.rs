@@ -194,7 +194,9 @@ fn owners_and_a_purger_never_share_a_chunk() {
                 }
             })
         });
-        owners.map(|owner| owner.join().unwrap());
+        for owner in owners {
+            owner.join().unwrap();
+        }
         over.store(true, Ordering::Relaxed);
     });
     assert!(room.state().is_available());
