@@ -87,8 +87,8 @@ pub(crate) const STEP_GROWTH: usize = 4;
 pub(crate) const STEP_HEADER_BYTES: usize = 4 << 20;
 /// Stepped mode: bytes for heaps committed at first.
 pub(crate) const STEP_HEAP_BYTES: usize = 512 << 10;
-/// Stepped mode: rooms in use at one time; further huge blocks come from the blocks region, whose committed prefix
-/// grows in few steps.
+/// Stepped mode: rooms that are ever used, as each is committed on its own; further huge blocks come from the blocks
+/// region, whose committed prefix grows in few steps.
 pub(crate) const STEPPED_ROOMS_MAX: u32 = 4;
 
 /// Entries of the queue of retired ranges. When it is full the background thread looks at every chunk instead.

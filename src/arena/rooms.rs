@@ -212,7 +212,9 @@ impl Rooms {
                 Err(Refused::ByKernel) => return None,
             }
         }
-        if self.stepped && (0..TIERS).map(|number| self.in_use(number)).sum::<u32>() >= STEPPED_ROOMS_MAX {
+        // Relaxed: a hint that keeps commits few.
+        let reached = || self.reached.iter().map(|reached| reached.load(Ordering::Relaxed)).sum::<u32>();
+        if self.stepped && reached() >= STEPPED_ROOMS_MAX {
             return None;
         }
         let half_free =
