@@ -113,9 +113,9 @@ impl RemoteFree {
             link(chain_of(word).map(|list| list.head));
             let count = (word & !STATE_MASK & !PLACE_MASK) + u64::from(chain.count) * ONE_BLOCK;
             let new = state | count | (u64::from(chain.head) + 1);
-            // AcqRel. Release: pairs with the Acquire in `take` and `count`; the taker sees the links and that our use of the
-            // blocks is over. Acquire: pairs with the Release in `pool`; who is told `Pooled` sees what was noted
-            // before. Relaxed on failure: tried again.
+            // AcqRel. Release: pairs with the Acquire in `take` and `count`; the taker sees the links and that our use
+            // of the blocks is over. Acquire: pairs with the Release in `pool`; who is told `Pooled` sees what was
+            // noted before. Relaxed on failure: tried again.
             match self.word.compare_exchange_weak(word, new, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) if state == POOLED => return Push::Pooled((count >> COUNT_SHIFT) as u32),
                 Ok(_) => return Push::Listed,

@@ -1,5 +1,5 @@
-//! What the integration tests share: a small test runner, children in a given commit mode, random numbers, the process's
-//! own figures.
+//! What the integration tests share: a small test runner, children in a given commit mode, random numbers, the
+//! process's own figures.
 //!
 //! The runner replaces libtest where a test needs a calm process: it runs one test after the other on the main thread,
 //! starts no thread, and can start the same program again as a child that does one job ([`Test::Job`]).
@@ -67,9 +67,10 @@ pub fn run(tests: &[Test]) {
     let mut failed = Vec::new();
     for (name, body) in &cases {
         println!("test {name} ...");
+        let start = Instant::now();
         // The closures share nothing that a panic could leave half done.
         let passed = catch_unwind(AssertUnwindSafe(body)).is_ok();
-        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
+        println!("test {name} ... {} ({:.1} s)", if passed { "ok" } else { "FAILED" }, start.elapsed().as_secs_f32());
         if !passed {
             failed.push(name);
         }
@@ -223,7 +224,7 @@ impl Random {
 
     /// A number below `end`.
     pub fn below(&mut self, end: usize) -> usize {
-        (u128::from(self.word()) * end as u128 >> 64) as usize
+        ((u128::from(self.word()) * end as u128) >> 64) as usize
     }
 
     /// True once in `n` times.
@@ -255,7 +256,8 @@ pub fn seed_from_clock() -> u64 {
 /// Bytes of memory that back this process (`/proc/self/statm`, which takes no lock of the address space).
 pub fn resident_bytes() -> usize {
     let text = std::fs::read_to_string("/proc/self/statm").expect("statm can be read");
-    let pages: usize = text.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).expect("statm has two numbers");
+    let pages: usize =
+        text.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).expect("statm has two numbers");
     pages * nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096) as usize
 }
 
@@ -273,7 +275,7 @@ pub fn eventually(deadline: Duration, mut done: impl FnMut() -> bool) -> bool {
         if Instant::now() > end {
             return false;
         }
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(Duration::from_micros(500));
     }
     true
 }

@@ -1,6 +1,6 @@
 //! `larson`: a server whose threads come and go, after Larson and Krishnan. Each thread replaces blocks at random in an
-//! array of its own, starts a successor, hands the array to it and ends; so most blocks are freed by another thread than
-//! the one that allocated them, which may be gone by then.
+//! array of its own, starts a successor, hands the array to it and ends; so most blocks are freed by another thread
+//! than the one that allocated them, which may be gone by then.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::Scope;

@@ -30,7 +30,8 @@ pub struct Workload {
     pub quick_scale: f64,
     /// Memory that a run at scale 1 may need beyond a few hundred MiB, growing with the scale; zero for most.
     pub growing_mib: u64,
-    /// Plays it on that many threads (or pairs of threads) at that scale, 1 being the full length, and gives a checksum.
+    /// Plays it on that many threads (or pairs of threads) at that scale, 1 being the full length, and gives a
+    /// checksum.
     pub run: fn(threads: usize, scale: f64) -> u64,
 }
 

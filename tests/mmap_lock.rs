@@ -1,0 +1,556 @@
+//! Aim: the kernel itself says that no thread of a program takes mmap_lock for writing on the allocator's account
+//! (promise P1), and that no thread of the program gives memory back (promise P3). And a program that locks its memory
+//! locks about what it uses.
+//!
+//! Method: a child starts its threads, says that it is ready and waits. The parent traces it from outside: an
+//! instance of tracefs of its own, mounted in a namespace of its own, records each acquisition of mmap_lock for
+//! writing, and each system call, of the child's threads. The child then does work of every kind without any other
+//! call that maps memory. A control with one deliberate mmap shows that such a call would be seen.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::ptr::{null, null_mut};
+use std::sync::Barrier;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use common::{DEADLINE, Random, Test};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::mman::{MapFlags, MlockAllFlags, ProtFlags, mlockall, mmap_anonymous, munmap};
+
+#[global_allocator]
+static GLOBAL: antifreeze::Antifreeze = antifreeze::Antifreeze::new();
+
+fn main() {
+    common::run(&[
+        Test::Here("in_ready_mode_no_thread_takes_the_lock_for_writing", ready_mode),
+        Test::Here("in_stepped_mode_each_acquisition_for_writing_is_a_counted_mprotect", stepped_mode),
+        Test::Here("starting_the_background_thread_takes_no_lock_for_writing_on_any_thread", background_thread),
+        Test::Here("a_deliberate_mmap_is_seen", control),
+        Test::Here("locking_all_memory_later_locks_about_what_is_used", locked_memory),
+        Test::Job("traced", traced),
+        Test::Job("background_thread", start_background_thread),
+        Test::Job("locked", locked),
+    ]);
+}
+
+const MIB: usize = 1 << 20;
+
+// The child.
+
+/// Says a line to the parent.
+fn say(line: &str) {
+    println!("{line}");
+    std::io::stdout().flush().expect("the parent reads");
+}
+
+/// Waits for a line of the parent.
+fn hear(wanted: &str) {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).expect("the parent writes");
+    assert_eq!(line.trim(), wanted);
+}
+
+/// Touches the main thread's stack as deep as it will be used: its growth takes the lock for writing.
+#[inline(never)]
+fn deepen_stack(levels: usize) -> usize {
+    let place = std::hint::black_box([levels; 512]);
+    if levels == 0 { place[7] } else { deepen_stack(levels - 1) + place[9] }
+}
+
+fn traced(arguments: &[String]) {
+    // Whatever goes wrong, the parent does not wait for ever.
+    nix::unistd::alarm::set(90);
+    let deliberate = arguments.iter().any(|argument| argument == "deliberate");
+    std::hint::black_box(deepen_stack(60));
+    // The threads stay until the trace is over: their stacks are given back when they end.
+    let [start, done, end] = std::array::from_fn(|_| Barrier::new(4));
+    let (sender, receiver) = channel::<Box<[u8]>>();
+    std::thread::scope(|scope| {
+        let between = |work: Box<dyn FnOnce() + Send>| {
+            let [start, done, end] = [&start, &done, &end];
+            scope.spawn(move || {
+                start.wait();
+                work();
+                done.wait();
+                end.wait();
+            });
+        };
+        let send = move |block| sender.send(block).expect("the next thread listens");
+        between(Box::new(move || mixed_work(1, send)));
+        between(Box::new(move || receiver.into_iter().for_each(drop)));
+        between(Box::new(move || {
+            growth_and_drop();
+            mixed_work(2, drop);
+        }));
+        say("ready");
+        hear("go");
+        let before = antifreeze::stats();
+        start.wait();
+        if deliberate {
+            map_and_unmap();
+        }
+        done.wait();
+        // The background thread purges what was freed.
+        std::thread::sleep(Duration::from_secs(2));
+        let after = antifreeze::stats();
+        let write_lock_calls = after.write_lock_calls - before.write_lock_calls;
+        let purge_calls = after.purge.calls - before.purge.calls;
+        say(&format!("done {write_lock_calls} {} {purge_calls}", after.commit.errors));
+        hear("end");
+        end.wait();
+    });
+}
+
+fn map_and_unmap() {
+    let length = std::num::NonZeroUsize::new(MIB).expect("not zero");
+    // SAFETY: a fresh mapping that is given back at once and never used.
+    unsafe {
+        let base = mmap_anonymous(None, length, ProtFlags::PROT_READ, MapFlags::MAP_PRIVATE).expect("mmap works");
+        munmap(base, MIB).expect("munmap works");
+    }
+}
+
+/// Small, large and huge blocks, held for a while; some go to `give`.
+fn mixed_work(seed: u64, mut give: impl FnMut(Box<[u8]>)) {
+    let mut random = Random::new(seed);
+    let mut held: Vec<Box<[u8]>> = Vec::with_capacity(2000);
+    for step in 0..60_000 {
+        let bytes_max = if step % 500 == 0 {
+            48 * MIB
+        } else if step % 20 == 0 {
+            3 * MIB
+        } else {
+            4096
+        };
+        let bytes = random.log_uniform(1..=bytes_max);
+        let block = if random.one_in(4) { vec![0; bytes] } else { Vec::with_capacity(bytes) };
+        let mut block: Vec<u8> = block;
+        block.clear();
+        block.push(1);
+        block.reserve_exact(bytes - 1);
+        // SAFETY: the first byte is written, and the others are never read.
+        unsafe { block.set_len(bytes) };
+        held.push(block.into_boxed_slice());
+        if held.len() == held.capacity() || random.one_in(3) {
+            let place = random.below(held.len());
+            let block = held.swap_remove(place);
+            if random.one_in(2) { give(block) } else { drop(block) }
+        }
+    }
+}
+
+/// A vector grown from small to 1.25 GiB by doubling, touched, dropped whole; and once more.
+fn growth_and_drop() {
+    for _ in 0..2 {
+        let mut vector: Vec<u8> = Vec::with_capacity(100);
+        while vector.capacity() < 1280 * MIB {
+            vector.reserve_exact((vector.capacity() * 2).min(1280 * MIB));
+        }
+        let base = vector.as_mut_ptr();
+        // SAFETY: all of these places lie in the vector's memory.
+        (0..1280 * MIB).step_by(64 << 10).for_each(|at| unsafe { base.add(at).write(1) });
+        vector.shrink_to(500 * MIB);
+        vector.reserve_exact(700 * MIB);
+    }
+}
+
+/// Has the background thread started by a bare thread, whose first call of the allocator is a free.
+fn start_background_thread(_: &[String]) {
+    nix::unistd::alarm::set(90);
+    std::hint::black_box(deepen_stack(60));
+    // Rust's own threads use the C library's heap when they start, and so set up what this thread has not.
+    extern "C" fn frees_when_told(gate: *mut c_void) -> *mut c_void {
+        // SAFETY: the gate lives until the thread was joined.
+        let gate = unsafe { &*gate.cast::<Gate>() };
+        gate.turn.wait();
+        // SAFETY: the block is live with this layout and nobody else's.
+        unsafe { GLOBAL.dealloc(gate.block, HUGE) };
+        gate.turn.wait();
+        gate.turn.wait();
+        null_mut()
+    }
+    // SAFETY: the size is not zero; the first byte is written, so that there is something to give back.
+    let block = unsafe {
+        let block = GLOBAL.alloc(HUGE);
+        block.write(1);
+        block
+    };
+    let gate = Gate { turn: Barrier::new(2), block };
+    let mut thread = 0;
+    let argument = (&raw const gate).cast_mut().cast();
+    // SAFETY: the gate lives until the thread was joined below.
+    assert_eq!(unsafe { libc::pthread_create(&raw mut thread, null(), frees_when_told, argument) }, 0);
+    say("ready");
+    hear("go");
+    gate.turn.wait();
+    gate.turn.wait();
+    let purged = common::eventually(DEADLINE, || antifreeze::stats().purge.calls > 0);
+    say(&format!("done 0 {} {}", antifreeze::stats().commit.errors, u64::from(purged)));
+    hear("end");
+    gate.turn.wait();
+    // SAFETY: the thread was created above and is joined once.
+    assert_eq!(unsafe { libc::pthread_join(thread, null_mut()) }, 0);
+}
+
+/// What a bare thread gets.
+struct Gate {
+    turn: Barrier,
+    block: *mut u8,
+}
+
+const HUGE: Layout = match Layout::from_size_align(64 * MIB, 8) {
+    Ok(layout) => layout,
+    Err(_) => panic!("a possible layout"),
+};
+
+// The parent.
+
+/// A child that waits for lines on its standard input.
+struct Partner {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Partner {
+    fn start(job: &str, arguments: &[&str], mode: &str) -> Partner {
+        let mut command = common::job(job, arguments);
+        command.env("ANTIFREEZE_COMMIT", mode).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("a child starts");
+        let input = child.stdin.take().expect("standard input is a pipe");
+        let output = BufReader::new(child.stdout.take().expect("standard output is a pipe"));
+        Partner { child, input, output }
+    }
+
+    /// The next line, which must begin with `word`; what follows it.
+    fn hear(&mut self, word: &str) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("the child writes");
+        let rest = line.strip_prefix(word).unwrap_or_else(|| panic!("the child said {line:?} instead of {word}"));
+        rest.trim().to_owned()
+    }
+
+    fn say(&mut self, line: &str) {
+        self.input.write_all(format!("{line}\n").as_bytes()).expect("the child reads");
+    }
+
+    fn end(mut self) {
+        self.say("end");
+        let status = common::wait(&mut self.child, DEADLINE);
+        assert!(status.success(), "the child ended with {status}");
+    }
+
+    /// The name of each thread.
+    fn threads(&self) -> BTreeMap<i32, String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the child lives");
+        let name = |task: fs::DirEntry| {
+            let number = task.file_name().to_str()?.parse().ok()?;
+            Some((number, fs::read_to_string(task.path().join("comm")).ok()?.trim().to_owned()))
+        };
+        tasks.flatten().filter_map(name).collect()
+    }
+}
+
+impl Drop for Partner {
+    fn drop(&mut self) {
+        // After `end` it is gone already, and there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const TRACEFS: &str = "/sys/kernel/tracing";
+const INSTANCE: &str = "antifreeze-test-";
+const BUFFER_KIB: &str = "32768";
+
+/// An instance of the kernel's tracing, removed when it goes out of scope.
+struct Tracing {
+    directory: PathBuf,
+}
+
+impl Tracing {
+    /// `Err` says why this machine does not let us trace.
+    fn open() -> Result<Tracing, String> {
+        let instances = Path::new(TRACEFS).join("instances");
+        if !instances.is_dir() {
+            Self::mount_privately().map_err(|error| format!("tracefs is not mounted and cannot be: {error}"))?;
+        }
+        Self::remove_leftovers(&instances);
+        let directory = instances.join(format!("{INSTANCE}{}", std::process::id()));
+        fs::create_dir(&directory).map_err(|error| format!("no instance of tracefs: {error}"))?;
+        let tracing = Tracing { directory };
+        for event in ["mmap_lock/mmap_lock_acquire_returned", "raw_syscalls/sys_enter", "raw_syscalls/sys_exit"] {
+            if !tracing.directory.join("events").join(event).is_dir() {
+                return Err(format!("the kernel has no event {event}"));
+            }
+        }
+        Ok(tracing)
+    }
+
+    /// In a mount namespace of this thread's own, which ends with it.
+    fn mount_privately() -> nix::Result<()> {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+        mount(Some("tracefs"), TRACEFS, Some("tracefs"), MsFlags::empty(), None::<&str>)
+    }
+
+    /// Instances of test programs that were killed.
+    fn remove_leftovers(instances: &Path) {
+        for entry in fs::read_dir(instances).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let pid = name.to_str().and_then(|name| name.strip_prefix(INSTANCE));
+            if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                // Another test program may be faster.
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        let path = self.directory.join(file);
+        fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+
+    /// Records acquisitions for writing and system calls of these threads and of all that they start.
+    fn begin<'a>(&self, threads: impl Iterator<Item = &'a i32>) {
+        self.write("tracing_on", "0");
+        self.write("buffer_size_kb", BUFFER_KIB);
+        self.write("trace_clock", "global");
+        self.write("options/event-fork", "1");
+        let threads: Vec<String> = threads.map(ToString::to_string).collect();
+        self.write("set_event_pid", &threads.join(" "));
+        self.write("events/mmap_lock/mmap_lock_acquire_returned/filter", "write == 1");
+        for event in ["sys_enter", "sys_exit"] {
+            // Waiting for each other is most of what threads call.
+            let filter = format!("id != {} && id != {}", libc::SYS_futex, libc::SYS_sched_yield);
+            self.write(&format!("events/raw_syscalls/{event}/filter"), &filter);
+            self.write(&format!("events/raw_syscalls/{event}/enable"), "1");
+        }
+        self.write("events/mmap_lock/mmap_lock_acquire_returned/enable", "1");
+        self.write("tracing_on", "1");
+    }
+
+    /// Stops recording and gives what was recorded, in order of time.
+    fn end(&self) -> Vec<Event> {
+        self.write("tracing_on", "0");
+        for entry in fs::read_dir(self.directory.join("per_cpu")).expect("an instance has processors").flatten() {
+            let stats = fs::read_to_string(entry.path().join("stats")).expect("a processor has statistics");
+            for line in stats.lines() {
+                let lost = line.strip_prefix("overrun: ").or_else(|| line.strip_prefix("dropped events: "));
+                assert!(lost.is_none_or(|count| count.trim() == "0"), "events were lost, {BUFFER_KIB} KiB: {line}");
+            }
+        }
+        let text = fs::read_to_string(self.directory.join("trace")).expect("a trace can be read");
+        text.lines().filter(|line| !line.starts_with('#')).filter_map(Event::parse).collect()
+    }
+}
+
+impl Drop for Tracing {
+    fn drop(&mut self) {
+        // Events that are enabled keep an instance busy. A failure leaves it to the next run, see `remove_leftovers`.
+        let _ = fs::write(self.directory.join("events/enable"), "0");
+        let _ = fs::remove_dir(&self.directory);
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum What {
+    Enter(i64),
+    Exit,
+    /// An acquisition of mmap_lock for writing.
+    Write,
+}
+
+#[derive(Debug, PartialEq)]
+struct Event {
+    thread: i32,
+    what: What,
+    line: String,
+}
+
+impl Event {
+    /// One line of a trace, such as `name-123 [001] ..... 5.000001: sys_enter: NR 9 (0, ...)`.
+    fn parse(line: &str) -> Option<Event> {
+        let (task, rest) = line.split_once(" [")?;
+        let thread = task.rsplit_once('-')?.1.trim().parse().ok()?;
+        let (_, event) = rest.split_once(": ")?;
+        let (name, text) = event.split_once(": ")?;
+        let what = match name {
+            "sys_enter" => What::Enter(text.strip_prefix("NR ")?.split(' ').next()?.parse().ok()?),
+            "sys_exit" => What::Exit,
+            "mmap_lock_acquire_returned" if text.contains("write=true") && text.contains("success=true") => What::Write,
+            _ => return None,
+        };
+        Some(Event { thread, what, line: line.trim().to_owned() })
+    }
+}
+
+/// What the kernel saw of a child, by thread.
+struct Seen {
+    /// The system call in which the lock was acquired for writing; `None` outside of any, as in a page fault.
+    writes: Vec<(String, Option<i64>, String)>,
+    /// Threads that called madvise.
+    advisers: Vec<String>,
+    mprotects: usize,
+}
+
+fn evaluate(events: &[Event], threads: &BTreeMap<i32, String>) -> Seen {
+    let mut seen = Seen { writes: Vec::new(), advisers: Vec::new(), mprotects: 0 };
+    let mut call = BTreeMap::new();
+    for event in events {
+        let name = threads.get(&event.thread).map_or("a thread that ended", String::as_str);
+        match event.what {
+            What::Enter(number) => {
+                call.insert(event.thread, number);
+                seen.mprotects += usize::from(number == libc::SYS_mprotect);
+                if [libc::SYS_madvise, libc::SYS_process_madvise].contains(&number) {
+                    seen.advisers.push(name.to_owned());
+                }
+            }
+            What::Exit => drop(call.remove(&event.thread)),
+            What::Write => seen.writes.push((name.to_owned(), call.get(&event.thread).copied(), event.line.clone())),
+        }
+    }
+    seen
+}
+
+/// The child's own numbers.
+struct Told {
+    write_lock_calls: u64,
+    commit_errors: u64,
+    purge_calls: u64,
+}
+
+/// Runs a traced job in `mode`. `None` if the machine does not allow it; that is told then.
+fn trace(job: &str, mode: &str, arguments: &[&str]) -> Option<(Seen, Told)> {
+    let tracing = match Tracing::open() {
+        Ok(tracing) => tracing,
+        Err(why) => {
+            common::skip(&why);
+            return None;
+        }
+    };
+    let mut partner = Partner::start(job, arguments, mode);
+    partner.hear("ready");
+    tracing.begin(partner.threads().keys());
+    partner.say("go");
+    let numbers = partner.hear("done");
+    let events = tracing.end();
+    let threads = partner.threads();
+    partner.end();
+    let numbers: Vec<u64> = numbers.split(' ').map(|number| number.parse().expect("the child says numbers")).collect();
+    let [write_lock_calls, commit_errors, purge_calls] = numbers[..] else { panic!("three numbers: {numbers:?}") };
+    let seen = evaluate(&events, &threads);
+    let told = Told { write_lock_calls, commit_errors, purge_calls };
+    let [writes, advisers] = [seen.writes.len(), seen.advisers.len()];
+    let (events_count, mprotects) = (events.len(), seen.mprotects);
+    println!("mmap_lock: {job} {mode}: {events_count} events, {writes} acquisitions for writing, {advisers} madvise");
+    println!("mmap_lock: {job} {mode}: {mprotects} mprotect, {write_lock_calls} calls counted by the allocator");
+    assert!(events.iter().any(|event| matches!(event.what, What::Enter(_))), "nothing was recorded");
+    Some((seen, told))
+}
+
+/// Only the background thread gives memory back, and it does.
+fn check_advisers(seen: &Seen, told: &Told) {
+    assert!(told.purge_calls > 0, "the background thread did nothing");
+    assert_eq!(seen.advisers.len() as u64, told.purge_calls, "calls seen and calls counted");
+    let others: Vec<&String> = seen.advisers.iter().filter(|name| *name != "antifreeze-gov").collect();
+    assert!(others.is_empty(), "these threads gave memory back: {others:?}");
+}
+
+fn ready_mode() {
+    let Some((seen, told)) = trace("traced", "ready", &[]) else { return };
+    if told.commit_errors > 0 {
+        return common::skip("the machine does not let a process have all of its reservation at once");
+    }
+    check_advisers(&seen, &told);
+    assert!(seen.writes.is_empty(), "mmap_lock was taken for writing: {:#?}", seen.writes);
+    assert_eq!(told.write_lock_calls, 0);
+}
+
+fn background_thread() {
+    let Some((seen, told)) = trace("background_thread", "ready", &[]) else { return };
+    if told.commit_errors > 0 {
+        return common::skip("the machine does not let a process have all of its reservation at once");
+    }
+    check_advisers(&seen, &told);
+    assert!(seen.writes.is_empty(), "mmap_lock was taken for writing: {:#?}", seen.writes);
+}
+
+fn stepped_mode() {
+    let Some((seen, told)) = trace("traced", "stepped", &[]) else { return };
+    check_advisers(&seen, &told);
+    let others: Vec<_> = seen.writes.iter().filter(|(_, call, _)| *call != Some(libc::SYS_mprotect)).collect();
+    assert!(others.is_empty(), "mmap_lock was taken for writing other than by mprotect: {others:#?}");
+    assert!(told.write_lock_calls > 0, "the work outgrows the first steps");
+    assert_eq!(seen.writes.len(), seen.mprotects);
+    assert_eq!(seen.writes.len() as u64, told.write_lock_calls, "acquisitions seen and calls counted");
+}
+
+fn control() {
+    let Some((seen, _)) = trace("traced", "ready", &["deliberate"]) else { return };
+    let calls: Vec<Option<i64>> = seen.writes.iter().map(|(_, call, _)| *call).collect();
+    assert!(calls.contains(&Some(libc::SYS_mmap)) && calls.contains(&Some(libc::SYS_munmap)), "{:#?}", seen.writes);
+    let line = "    a-b c-77 [001] .....  5.000001: sys_enter: NR 9 (0, 1000, 0, 0, 0, 0)";
+    assert_eq!(Event::parse(line).map(|event| (event.thread, event.what)), Some((77, What::Enter(9))));
+}
+
+// Locked memory.
+
+/// Bytes behind a key of `/proc/self/status`.
+fn status_bytes(key: &str) -> usize {
+    let text = fs::read_to_string("/proc/self/status").expect("status can be read");
+    let line = text.lines().find_map(|line| line.strip_prefix(key)).expect("the key is there");
+    line.trim_start_matches(':').trim().trim_end_matches("kB").trim().parse::<usize>().expect("a number") << 10
+}
+
+fn locked_memory() {
+    let mut child = common::job("locked", &[]);
+    common::expect_success(child.env_remove("ANTIFREEZE_COMMIT"), DEADLINE);
+}
+
+fn locked(_: &[String]) {
+    let mut random = Random::new(3);
+    let mut bytes = 0;
+    let mut blocks: Vec<Vec<u8>> = Vec::new();
+    while bytes < 200 * MIB {
+        let block = vec![1; random.log_uniform(16..=40 * MIB)];
+        bytes += block.len();
+        blocks.push(block);
+        if random.one_in(4) {
+            let place = random.below(blocks.len());
+            bytes -= blocks.swap_remove(place).len();
+        }
+    }
+    let before = status_bytes("VmRSS");
+    if let Err(error) = mlockall(MlockAllFlags::MCL_CURRENT) {
+        return common::skip(&format!("mlockall is not permitted: {error}"));
+    }
+    let (resident, locked) = (status_bytes("VmRSS"), status_bytes("VmLck"));
+    let [before, resident, locked] = [before, resident, locked].map(|bytes| bytes / MIB);
+    println!("mmap_lock: {before} MiB resident, after mlockall {resident} MiB, {locked} MiB of addresses locked");
+    assert!(resident <= 2 * before + 64, "{before} MiB were resident, {resident} MiB after mlockall");
+    // What is freed and allocated again works on locked memory.
+    for round in 0..3 {
+        blocks.truncate(blocks.len() / 2);
+        blocks.extend((0..50).map(|_| vec![round; random.log_uniform(16..=4 * MIB)]));
+        std::thread::sleep(Duration::from_millis(700));
+    }
+    assert!(blocks.iter().all(|block| block.iter().all(|byte| *byte == block[0])));
+    let layout = Layout::from_size_align(100 * MIB, 8).expect("a possible layout");
+    // SAFETY: the size is not zero, and the block is freed with its layout.
+    unsafe {
+        let block = GLOBAL.alloc_zeroed(layout);
+        assert!(!block.is_null());
+        GLOBAL.dealloc(block, layout);
+    }
+}
