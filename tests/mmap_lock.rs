@@ -33,7 +33,7 @@ fn main() {
     common::run(&[
         Test::Here("in_ready_mode_no_thread_takes_the_lock_for_writing", ready_mode),
         Test::Here("in_stepped_mode_each_acquisition_for_writing_is_a_counted_mprotect", stepped_mode),
-        Test::Here("starting_the_background_thread_takes_no_lock_for_writing_on_any_thread", background_thread),
+        Test::Here("starting_the_background_thread_takes_no_lock_for_writing", background_thread),
         Test::Here("a_deliberate_mmap_is_seen", control),
         Test::Here("locking_all_memory_later_locks_about_what_is_used", locked_memory),
         Test::Job("traced", traced),
@@ -167,44 +167,30 @@ fn growth_and_drop() {
 fn start_background_thread(_: &[String]) {
     nix::unistd::alarm::set(90);
     std::hint::black_box(deepen_stack(60));
-    // Rust's own threads use the C library's heap when they start, and so set up what this thread has not.
-    extern "C" fn frees_when_told(gate: *mut c_void) -> *mut c_void {
-        // SAFETY: the gate lives until the thread was joined.
-        let gate = unsafe { &*gate.cast::<Gate>() };
-        gate.turn.wait();
-        // SAFETY: the block is live with this layout and nobody else's.
-        unsafe { GLOBAL.dealloc(gate.block, HUGE) };
-        gate.turn.wait();
-        gate.turn.wait();
-        null_mut()
-    }
     // SAFETY: the size is not zero; the first byte is written, so that there is something to give back.
     let block = unsafe {
         let block = GLOBAL.alloc(HUGE);
         block.write(1);
-        block
+        block.expose_provenance()
     };
-    let gate = Gate { turn: Barrier::new(2), block };
-    let mut thread = 0;
-    let argument = (&raw const gate).cast_mut().cast();
-    // SAFETY: the gate lives until the thread was joined below.
-    assert_eq!(unsafe { libc::pthread_create(&raw mut thread, null(), frees_when_told, argument) }, 0);
-    say("ready");
-    hear("go");
-    gate.turn.wait();
-    gate.turn.wait();
-    let purged = common::eventually(DEADLINE, || antifreeze::stats().purge.calls > 0);
-    say(&format!("done 0 {} {}", antifreeze::stats().commit.errors, u64::from(purged)));
-    hear("end");
-    gate.turn.wait();
-    // SAFETY: the thread was created above and is joined once.
-    assert_eq!(unsafe { libc::pthread_join(thread, null_mut()) }, 0);
-}
-
-/// What a bare thread gets.
-struct Gate {
-    turn: Barrier,
-    block: *mut u8,
+    let turn = Barrier::new(2);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            turn.wait();
+            // SAFETY: the block is live with this layout and nobody else's.
+            unsafe { GLOBAL.dealloc(std::ptr::with_exposed_provenance_mut(block), HUGE) };
+            turn.wait();
+            turn.wait();
+        });
+        say("ready");
+        hear("go");
+        turn.wait();
+        turn.wait();
+        let purged = common::eventually(DEADLINE, || antifreeze::stats().purge.calls > 0);
+        say(&format!("done 0 {} {}", antifreeze::stats().commit.errors, u64::from(purged)));
+        hear("end");
+        turn.wait();
+    });
 }
 
 const HUGE: Layout = match Layout::from_size_align(64 * MIB, 8) {

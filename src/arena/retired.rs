@@ -132,8 +132,9 @@ impl RetiredQueue {
     /// Puts an entry whose flag is set in the ring.
     fn push(&self, entry: Entry, ticket: &Ticket<'_>) {
         if !self.ring.push(entry.to_word()) {
-            // Release, both: pairs with the Acquire in `take_entry`; the scan finds the range not queued.
-            ticket.queued.store(false, Ordering::Release);
+            // AcqRel: passes on what threads published that found the flag set. Release: pairs with the Acquire in
+            // `take_entry`; the scan finds the range not queued.
+            ticket.queued.swap(false, Ordering::AcqRel);
             self.overflowed.store(true, Ordering::Release);
         }
     }

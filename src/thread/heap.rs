@@ -259,12 +259,13 @@ impl Heap {
         // SAFETY: nobody else uses the block from now on.
         let link = |next| unsafe { write_link(block, slab.next_at(next), secret) };
         // Read before the push: after it the slab may be anyone's, and even be dissolved.
-        let (class, pooled_used) = (slab.class(), slab.pooled_used());
-        let Some(class) = class else { fatal("free: header of a slab is damaged", block) };
+        let Some(class) = slab.class() else { fatal("free: header of a slab is damaged", block) };
         match slab.remote().push(slab.chain_of(block), link) {
             Push::Listed => {}
             Push::Pooled(count) => {
-                if count >= pooled_used {
+                // Read after the push, which sees what was noted before the slab was pooled. If the slab has gone on since
+                // then, the answer costs a look.
+                if count >= slab.pooled_used() {
                     engine.pool().ask_sweep(class);
                     engine.arena().notify_governor();
                 }
