@@ -11,12 +11,10 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::collections::BTreeMap;
-use std::ffi::c_void;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
-use std::ptr::{null, null_mut};
 use std::sync::Barrier;
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -186,8 +184,11 @@ fn start_background_thread(_: &[String]) {
         hear("go");
         turn.wait();
         turn.wait();
-        let purged = common::eventually(DEADLINE, || antifreeze::stats().purge.calls > 0);
-        say(&format!("done 0 {} {}", antifreeze::stats().commit.errors, u64::from(purged)));
+        // All of it, so that no purge is still to come when the calls are counted.
+        let purged = common::eventually(DEADLINE, || antifreeze::stats().purge.bytes >= HUGE.size() as u64);
+        assert!(purged, "the block was not purged");
+        let stats = antifreeze::stats();
+        say(&format!("done {} {} {}", stats.write_lock_calls, stats.commit.errors, stats.purge.calls));
         hear("end");
         turn.wait();
     });

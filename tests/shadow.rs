@@ -113,8 +113,8 @@ fn random_work(arguments: &[String]) {
     }
 }
 
-/// Frees what ended threads have left and waits about as long as free memory stays before it is purged, so that the next
-/// generation takes memory while it is being given back.
+/// Frees what ended threads have left and waits about as long as free memory stays before it is purged, so that the
+/// next generation takes memory while it is being given back.
 fn pause(world: &World, place: u64) {
     let left = std::mem::take(&mut *world.left.lock().expect("no thread panicked"));
     left.into_iter().for_each(|block| free(world, block));

@@ -263,8 +263,8 @@ impl Heap {
         match slab.remote().push(slab.chain_of(block), link) {
             Push::Listed => {}
             Push::Pooled(count) => {
-                // Read after the push, which sees what was noted before the slab was pooled. If the slab has gone on since
-                // then, the answer costs a look.
+                // Read after the push, which sees what was noted before the slab was pooled. If the slab has gone on
+                // since then, the answer costs a look.
                 if count >= slab.pooled_used() {
                     engine.pool().ask_sweep(class);
                     engine.arena().notify_governor();
