@@ -54,6 +54,8 @@ pub(crate) const CARVE_BYTES: usize = 4096;
 pub(crate) const PARTIAL_CLASS_BYTES_MAX: usize = 512 << 10;
 /// The same for all classes together.
 pub(crate) const PARTIAL_HEAP_BYTES_MAX: usize = 4 << 20;
+/// The same for a heap that has itself allocated from as many slabs lately: it will want them again.
+pub(crate) const PARTIAL_OWN_BYTES_MAX: usize = 64 << 20;
 /// Least time between two looks of the background thread through the pool, in nanoseconds: each look takes every slab
 /// of a class in hand for a moment.
 pub(crate) const SWEEP_PAUSE_NS: u64 = 200_000_000;

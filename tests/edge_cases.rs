@@ -36,6 +36,8 @@ fn main() {
         Test::InEachMode("a_shrunk_block_can_grow_again_while_its_tail_is_given_back", shrinking_and_growing),
         Test::InEachMode("usable_size_is_at_least_what_was_asked_for_and_can_be_used", usable_size),
         Test::InEachMode("reallocation_to_the_same_size_stays", same_size),
+        Test::Here("a_commit_mode_that_does_not_exist_gets_one_line_and_the_program_works", unknown_mode),
+        Test::Job("works", |_| works()),
     ]);
 }
 
@@ -495,5 +497,19 @@ fn same_size() {
         block.resize(bytes);
         assert_eq!(block.base, before, "{bytes} bytes");
         block.check(5);
+    }
+}
+
+fn unknown_mode() {
+    for (mode, lines) in [("sideways", 1), ("Ready", 1), ("", 1), ("auto", 0), ("ready", 0), ("stepped", 0)] {
+        let mut child = common::job("works", &[]);
+        let ended = common::output_of(child.env("ANTIFREEZE_COMMIT", mode), common::DEADLINE);
+        assert!(ended.status.success(), "{mode:?}: {} {}", ended.status, ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), lines, "{mode:?}: {}", ended.stderr);
+        assert!(
+            ended.stderr.lines().all(|line| line.starts_with("antifreeze: ANTIFREEZE_COMMIT ")),
+            "{}",
+            ended.stderr
+        );
     }
 }

@@ -161,7 +161,7 @@ fn growth_and_drop() {
     }
 }
 
-/// Has the background thread started by a bare thread, whose first call of the allocator is a free.
+/// Has the background thread started by a thread whose first call of the allocator is a free.
 fn start_background_thread(_: &[String]) {
     nix::unistd::alarm::set(90);
     std::hint::black_box(deepen_stack(60));

@@ -13,6 +13,7 @@ use core::ptr::{NonNull, copy_nonoverlapping, null_mut, write_bytes};
 use crate::arena::{Found, Reservation, RoomIndex, pointer_at};
 use crate::fatal::fatal;
 use crate::limits::{CHUNK_BYTES, GROWING_BYTES_MIN, HUGE_BYTES_MIN, WASTE_DIVISOR};
+use crate::lockfree::room_word::RoomState;
 use crate::os::Os;
 use crate::span::large::{self, Block};
 use crate::span::size_class::Class;
@@ -144,9 +145,23 @@ unsafe fn deallocate_slow<O: Os>(engine: &Engine<O>, heap: &Heap, block: usize) 
     }
 }
 
+/// Who holds `block`; ends the process if it is not the start of a block, or that of a huge one that is free.
+fn owner_of_start<O: Os>(engine: &Engine<O>, block: usize) -> Owner {
+    let owner = owner_of(engine, block);
+    let is_start = match owner {
+        Owner::Slab(slab) => slab.is_block(block),
+        Owner::Large(_, slab) => slab.base() == block,
+        Owner::Room(reservation, room) => reservation.rooms.state(room).is_some_and(RoomState::is_in_use),
+    };
+    if !is_start {
+        fatal("realloc: pointer is not the start of a block in use", block);
+    }
+    owner
+}
+
 /// Bytes that the program may use at `block`.
 pub(crate) fn usable_bytes<O: Os>(engine: &Engine<O>, block: usize) -> usize {
-    match owner_of(engine, block) {
+    match owner_of_start(engine, block) {
         Owner::Slab(slab) => slab.block_bytes(),
         Owner::Large(_, slab) => slab.slices().in_bytes(),
         Owner::Room(reservation, room) => {
@@ -168,7 +183,7 @@ pub(crate) unsafe fn reallocate<O: Os>(
 ) -> *mut u8 {
     let address = block.addr().get();
     let align = layout.align();
-    let stays = match owner_of(engine, address) {
+    let stays = match owner_of_start(engine, address) {
         Owner::Slab(slab) => {
             let have = slab.block_bytes();
             // Half a block lost is the price of not copying; below that the memory is worth more, if there is any to

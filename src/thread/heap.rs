@@ -14,7 +14,7 @@ use core::ptr::{NonNull, from_ref, null};
 use super::engine::Engine;
 use crate::atomic::AtomicU64;
 use crate::fatal::fatal;
-use crate::limits::{PARTIAL_CLASS_BYTES_MAX, PARTIAL_HEAP_BYTES_MAX};
+use crate::limits::{PARTIAL_CLASS_BYTES_MAX, PARTIAL_HEAP_BYTES_MAX, PARTIAL_OWN_BYTES_MAX};
 use crate::lockfree::remote_free::Push;
 use crate::os::Os;
 use crate::span::pool;
@@ -33,6 +33,8 @@ struct Bin {
     zeroed: Cell<bool>,
     /// Other slabs of the heap with free blocks.
     partial: SlabQueue,
+    /// Slabs that the heap has begun to allocate from, less those that it has kept on that account.
+    credit: Cell<u32>,
 }
 
 /// The heap of one thread.
@@ -61,7 +63,9 @@ pub(crate) static EMPTY: Heap = Heap {
     free: [const { Cell::new(NO_BLOCKS) }; CLASS_COUNT],
     secret: Cell::new(0),
     partial_bytes: Cell::new(0),
-    bins: [const { Bin { slab: Cell::new(null()), zeroed: Cell::new(false), partial: SlabQueue::new() } }; CLASS_COUNT],
+    bins: [const {
+        Bin { slab: Cell::new(null()), zeroed: Cell::new(false), partial: SlabQueue::new(), credit: Cell::new(0) }
+    }; CLASS_COUNT],
     link: AtomicU64::new(0),
 };
 
@@ -167,6 +171,7 @@ impl Heap {
             // What the slab before left: a nested call may have put one there.
             if bin.slab.get().is_null() {
                 bin.slab.set(from_ref(slab));
+                bin.credit.set(bin.credit.get().saturating_add(1));
             } else {
                 self.keep_or_pool(engine, slab, class);
             }
@@ -226,17 +231,21 @@ impl Heap {
         pool::release(engine.arena(), slab);
     }
 
-    /// Keeps a slab with free blocks, or gives it to all if this heap has many.
+    /// Keeps a slab with free blocks, or gives it to all if this heap has many: more than a little, and more than it has
+    /// itself used up. A thread that frees what others allocate keeps nearly nothing; one that allocates keeps about
+    /// what it frees.
     fn keep_or_pool<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab, class: Class) {
-        let partial = &self.bin(class).partial;
+        let bin = self.bin(class);
         let bytes = slab.slices().in_bytes();
-        let class_bytes = partial.count() as usize * bytes;
-        if class_bytes < PARTIAL_CLASS_BYTES_MAX && self.partial_bytes.get() < PARTIAL_HEAP_BYTES_MAX {
-            partial.push(slab);
-            self.partial_bytes.set(self.partial_bytes.get() + bytes);
-        } else {
-            engine.put_in_pool(slab, class);
+        let (class_bytes, heap_bytes) = (bin.partial.count() as usize * bytes, self.partial_bytes.get());
+        let has_little = class_bytes < PARTIAL_CLASS_BYTES_MAX && heap_bytes < PARTIAL_HEAP_BYTES_MAX;
+        let has_credit = bin.credit.get() > 0 && heap_bytes < PARTIAL_OWN_BYTES_MAX;
+        if !has_little && !has_credit {
+            return engine.put_in_pool(slab, class);
         }
+        bin.credit.set(bin.credit.get().saturating_sub(1));
+        bin.partial.push(slab);
+        self.partial_bytes.set(heap_bytes + bytes);
     }
 
     /// Takes the next slab with free blocks that this heap has kept.
