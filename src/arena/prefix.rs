@@ -25,6 +25,8 @@ pub(crate) struct Prefix {
     bytes_max: usize,
     step_bytes: usize,
     growth: usize,
+    /// Whether the first byte belongs to nobody, so that it can be touched.
+    has_lead: bool,
     // any thread, only grows
     committed: AtomicUsize,
     refusal: Refusal,
@@ -33,7 +35,22 @@ pub(crate) struct Prefix {
 impl Prefix {
     /// A region with nothing committed, whose steps are [`next_step`] of `step_bytes` and `growth`.
     pub(crate) const fn new(base: NonNull<u8>, bytes_max: usize, step_bytes: usize, growth: usize) -> Self {
-        Prefix { base, bytes_max, step_bytes, growth, committed: AtomicUsize::new(0), refusal: Refusal::new() }
+        Prefix {
+            base,
+            bytes_max,
+            step_bytes,
+            growth,
+            has_lead: false,
+            committed: AtomicUsize::new(0),
+            refusal: Refusal::new(),
+        }
+    }
+
+    /// The same region, known to begin with a slice that is part of no block: its first page is touched when it is
+    /// committed, so that no later fault in the mapping needs mmap_lock.
+    pub(crate) const fn with_lead(mut self) -> Self {
+        self.has_lead = true;
+        self
     }
 
     /// Notes that the first `bytes` were committed together with what lies before them.
@@ -74,7 +91,7 @@ impl Prefix {
             // SAFETY: the range is reserved by us and untouched; what another thread committed meanwhile stays as it
             // is, as committing again does no harm.
             if unsafe { kernel.commit(start, target - have) }.is_ok() {
-                if have == 0 {
+                if have == 0 && self.has_lead {
                     // SAFETY: the first byte of a region is never part of a block: see `Reservation::prepare`.
                     unsafe { kernel.os().touch(self.base) };
                 }

@@ -2,7 +2,8 @@
 //! `arena::registry`, at start and when the process outgrows what it has.
 //!
 //! Invariant: all flags are set once, on untouched memory, and one page of each mapping is touched, so that no later
-//! fault or purge needs mmap_lock. That page lies in front of the first chunk, where no hugepage fits: it costs 4 KiB.
+//! fault or purge needs mmap_lock. In mappings of hugepages that page lies in front of the first chunk, where no hugepage
+//! fits, and costs 4 KiB; the mappings of metadata and of first blocks are touched by setting up and by the first block.
 
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 
@@ -91,7 +92,7 @@ impl Reservation {
     ) -> Option<&'static Reservation> {
         // SAFETY: every region lies within the reservation, by its layout.
         let at = |offset: usize| unsafe { base.byte_add(offset) };
-        // Regions of blocks begin one slice early, in the gap: room for the page that is touched.
+        // Regions in hugepages begin one slice early, in the gap: room for the page that is touched.
         let with_lead = |region: Region| {
             if region.bytes == 0 {
                 return region;
@@ -99,8 +100,8 @@ impl Reservation {
             Region { start: region.start - SLICE_BYTES, bytes: region.bytes + SLICE_BYTES }
         };
         let prefix = |region: Region, step| Prefix::new(at(region.start), region.bytes, step, STEP_GROWTH);
-        let first = prefix(with_lead(layout.first), STEP_FIRST_BYTES);
-        let blocks = prefix(with_lead(layout.blocks), STEP_BYTES_MIN);
+        let first = prefix(layout.first, STEP_FIRST_BYTES);
+        let blocks = prefix(with_lead(layout.blocks), STEP_BYTES_MIN).with_lead();
         let headers = Prefix::new(at(layout.headers.start), layout.headers.bytes, STEP_HEADER_BYTES, 8);
         let heaps = Prefix::new(at(layout.heaps.start), layout.heaps.bytes, STEP_HEAP_BYTES, 8);
         let rooms_region = with_lead(layout.rooms);
@@ -117,7 +118,7 @@ impl Reservation {
         let metadata_bytes =
             if ready { layout.metadata().bytes } else { layout.tables.bytes + layout.heaps.bytes.min(STEP_HEAP_BYTES) };
         let metadata = prefix(layout.metadata(), 0);
-        let rooms = prefix(rooms_region, 0);
+        let rooms = prefix(rooms_region, 0).with_lead();
         let usable = metadata.ensure(kernel, metadata_bytes)
             && if ready {
                 [&first, &blocks, &rooms].into_iter().all(|region| region.ensure_all(kernel))

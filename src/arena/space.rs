@@ -459,7 +459,7 @@ impl Space {
         // Relaxed: the exchange below decides; memory below the frontier is committed, see `Prefix::ensure`.
         let mut at = self.first_frontier.load(Ordering::Relaxed);
         while at < self.first_count {
-            if !self.first_prefix.ensure(kernel, SLICE_BYTES + ChunkIndex(at + 1).offset_bytes())
+            if !self.first_prefix.ensure(kernel, ChunkIndex(at + 1).offset_bytes())
                 || !self.ensure_headers(kernel, at + 1)
             {
                 return None;

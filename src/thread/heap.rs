@@ -37,6 +37,12 @@ struct Bin {
     credit: Cell<u32>,
 }
 
+impl Bin {
+    const fn new() -> Self {
+        Bin { slab: Cell::new(null()), zeroed: Cell::new(false), partial: SlabQueue::new(), credit: Cell::new(0) }
+    }
+}
+
 /// The heap of one thread.
 #[repr(C, align(128))]
 pub(crate) struct Heap {

@@ -93,7 +93,11 @@ impl Options {
     /// If one was asked for that this build does not have.
     pub fn contenders(&self) -> Result<Vec<Contender>> {
         for contender in &self.allocators {
-            ensure!(contender.is_built(), "{0} is not part of this build; it takes the feature `{0}`", contender.name());
+            ensure!(
+                contender.is_built(),
+                "{0} is not part of this build; it takes the feature `{0}`",
+                contender.name()
+            );
         }
         let wanted = |contender: &Contender| self.allocators.is_empty() || self.allocators.contains(contender);
         Ok(Contender::ALL.into_iter().filter(Contender::is_built).filter(wanted).collect())
