@@ -26,8 +26,8 @@ pub(crate) const RESERVATION_RECORD_BYTES: usize = 4096;
 
 /// Fewest bytes for heaps: the governor's stack and 64 threads. Further ones come from further reservations.
 const HEAPS_BYTES_MIN: usize = 512 << 10;
-/// Most bytes for heaps: 16384 threads at a time. Further ones take a further reservation. No more, so that metadata and
-/// first blocks lie within one GiB, and a small program needs few page tables.
+/// Most bytes for heaps: 16384 threads at a time. Further ones take a further reservation. No more, so that metadata
+/// and first blocks lie within one GiB, and a small program needs few page tables.
 const HEAPS_BYTES_MAX: usize = 64 << 20;
 
 /// A range of bytes, counted from the aligned base of the reservation.

@@ -2,8 +2,9 @@
 //! `arena::registry`, at start and when the process outgrows what it has.
 //!
 //! Invariant: all flags are set once, on untouched memory, and one page of each mapping is touched, so that no later
-//! fault or purge needs mmap_lock. In mappings of hugepages that page lies in front of the first chunk, where no hugepage
-//! fits, and costs 4 KiB; the mappings of metadata and of first blocks are touched by setting up and by the first block.
+//! fault or purge needs mmap_lock. In mappings of hugepages that page lies in front of the first chunk, where no
+//! hugepage fits, and costs 4 KiB; the mappings of metadata and of first blocks are touched by setting up and by the
+//! first block.
 
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 

@@ -237,9 +237,9 @@ impl Heap {
         pool::release(engine.arena(), slab);
     }
 
-    /// Keeps a slab with free blocks, or gives it to all if this heap has many: more than a little, and more than it has
-    /// itself used up. A thread that frees what others allocate keeps nearly nothing; one that allocates keeps about
-    /// what it frees.
+    /// Keeps a slab with free blocks, or gives it to all if this heap has many: more than a little, and more than it
+    /// has itself used up. A thread that frees what others allocate keeps nearly nothing; one that allocates keeps
+    /// about what it frees.
     fn keep_or_pool<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab, class: Class) {
         let bin = self.bin(class);
         let bytes = slab.slices().in_bytes();
