@@ -69,9 +69,7 @@ pub(crate) static EMPTY: Heap = Heap {
     free: [const { Cell::new(NO_BLOCKS) }; CLASS_COUNT],
     secret: Cell::new(0),
     partial_bytes: Cell::new(0),
-    bins: [const {
-        Bin { slab: Cell::new(null()), zeroed: Cell::new(false), partial: SlabQueue::new(), credit: Cell::new(0) }
-    }; CLASS_COUNT],
+    bins: [const { Bin::new() }; CLASS_COUNT],
     link: AtomicU64::new(0),
 };
 
