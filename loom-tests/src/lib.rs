@@ -1,8 +1,8 @@
 //! Every interleaving of the structures in `src/lockfree`, by the model checker loom, and of mutants of them.
 //!
 //! There is one file of models for each structure. It mounts the shipping file as `subject`, unchanged;
-//! `crate::atomic`, which that file imports, is loom's atomics (`atomic.rs`) here. `build.rs` mounts each file of models
-//! once more for each line of the table in `mutants.rs`, this time over a shipping file with one piece of text
+//! `crate::atomic`, which that file imports, is loom's atomics here (`atomic.rs`). `build.rs` mounts each file of
+//! models once more for each line of the table in `mutants.rs`, this time over a shipping file with one piece of text
 //! replaced, and there the named model must fail: that shows that the model would notice if the code lost what was
 //! replaced.
 //!

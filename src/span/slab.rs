@@ -148,7 +148,7 @@ pub(crate) const fn is_end(block: usize) -> bool {
 }
 
 impl Slab {
-    /// The header at an address that [`Primary::header_of`](crate::arena::Primary) or [`Slab::of_slice`] computed.
+    /// The header at an address that `Primary::header_of` of the arena or [`Slab::of_slice`] computed.
     /// # Safety
     /// `address` is that of a committed header of a reservation.
     #[inline(always)]

@@ -106,7 +106,7 @@ pub struct CallStats {
     pub bytes: u64,
 }
 
-/// A snapshot of the allocator's counters, by [`stats`](crate::stats).
+/// A snapshot of the allocator's counters, by [`stats`](crate::stats()).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Stats {
