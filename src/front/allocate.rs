@@ -82,7 +82,7 @@ fn suits_room(bytes: usize) -> bool {
 pub(crate) fn allocate<O: Os>(engine: &Engine<O>, heap: &Heap, layout: Layout) -> *mut u8 {
     match Class::holding_aligned(layout.size(), layout.align()) {
         Some(class) => {
-            let block = heap.pop(class).or_else(|| heap.pop_slow(engine, class));
+            let block = heap.take(engine, class);
             block.map_or(null_mut(), pointer_at)
         }
         None => allocate_large(engine, layout.size(), layout.align(), false).map_or(null_mut(), |b| b.base.as_ptr()),
@@ -94,7 +94,7 @@ pub(crate) fn allocate<O: Os>(engine: &Engine<O>, heap: &Heap, layout: Layout) -
 pub(crate) fn allocate_zeroed<O: Os>(engine: &Engine<O>, heap: &Heap, layout: Layout) -> *mut u8 {
     let (base, zeroed_from) = match Class::holding_aligned(layout.size(), layout.align()) {
         Some(class) => {
-            let Some(block) = heap.pop(class).or_else(|| heap.pop_slow(engine, class)) else { return null_mut() };
+            let Some(block) = heap.take(engine, class) else { return null_mut() };
             (pointer_at(block), if heap.pops_zeroed(class) { 0 } else { usize::MAX })
         }
         None => match allocate_large(engine, layout.size(), layout.align(), true) {
@@ -231,7 +231,7 @@ unsafe fn move_block<O: Os>(
     let stepwise = if grows { bytes.max(layout.size() + layout.size() / 4) } else { bytes };
     let class = Class::holding_aligned(stepwise, align).or_else(|| Class::holding_aligned(bytes, align));
     let target = match class {
-        Some(class) => heap.pop(class).or_else(|| heap.pop_slow(engine, class)).map(pointer_at),
+        Some(class) => heap.take(engine, class).map(pointer_at),
         None => {
             let room = if grows && suits_room(bytes) { allocate_room(engine, bytes, align, false) } else { None };
             room.or_else(|| allocate_large(engine, bytes, align, false)).map(|target| target.base.as_ptr())

@@ -21,6 +21,7 @@ use crate::span::pool;
 use crate::span::queue::SlabQueue;
 use crate::span::size_class::{CLASS_COUNT, Class};
 use crate::span::slab::{Slab, clear_link, is_end, read_link, write_link};
+use crate::units::Slices;
 
 /// The end mark of a list that never had a slab.
 const NO_BLOCKS: usize = 1;
@@ -138,6 +139,12 @@ impl Heap {
         Some(block)
     }
 
+    /// A block of `class`, from the list or wherever there is one. `None` if there is no memory.
+    #[inline(always)]
+    pub(crate) fn take<O: Os>(&self, engine: &Engine<O>, class: Class) -> Option<usize> {
+        self.pop(class).or_else(|| self.pop_slow(engine, class))
+    }
+
     /// Whether the block that [`pop`](Self::pop) gave last reads as zeroes.
     #[inline(always)]
     pub(crate) fn pops_zeroed(&self, class: Class) -> bool {
@@ -147,7 +154,7 @@ impl Heap {
     /// Fills the list of `class` and takes a block. `None` if there is no memory.
     #[cold]
     #[inline(never)]
-    pub(crate) fn pop_slow<O: Os>(&self, engine: &Engine<O>, class: Class) -> Option<usize> {
+    fn pop_slow<O: Os>(&self, engine: &Engine<O>, class: Class) -> Option<usize> {
         let bin = self.bin(class);
         loop {
             // A nested call, by the C library while the governor's thread is started, may have filled the list.
@@ -183,7 +190,7 @@ impl Heap {
     }
 
     fn fresh<O: Os>(&self, engine: &Engine<O>, class: Class) -> Option<&'static Slab> {
-        let slices = crate::units::Slices(class.shape().slices);
+        let slices = Slices(class.shape().slices);
         let (reservation, run) = engine.arena().allocate_run(slices, 1, false)?;
         Some(Slab::create(reservation, run, class, self.address()))
     }
@@ -224,7 +231,7 @@ impl Heap {
     /// from it.
     #[cold]
     #[inline(never)]
-    pub(crate) fn slab_emptied<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab) {
+    fn slab_emptied<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab) {
         let Some(class) = slab.class() else { return };
         let bin = self.bin(class);
         if core::ptr::eq(bin.slab.get(), slab) {
@@ -332,6 +339,8 @@ impl Heap {
         let secret = self.secret();
         for class in Class::all() {
             let bin = self.bin(class);
+            // What this thread used up says nothing of the next one with this heap.
+            bin.credit.set(0);
             // SAFETY: a bin's slab is null or a header, which lives for ever.
             if let Some(slab) = unsafe { bin.slab.replace(null()).as_ref() } {
                 let head = self.list(class).replace(NO_BLOCKS);
