@@ -14,6 +14,8 @@ mod fatal;
 mod limits;
 mod stats;
 #[cfg(target_os = "linux")]
+mod text;
+#[cfg(target_os = "linux")]
 mod units;
 
 #[cfg(target_os = "linux")]
@@ -35,9 +37,9 @@ mod thread;
 
 mod front;
 
-#[cfg(not(target_os = "linux"))]
-pub use front::Commit;
 pub use front::{Antifreeze, stats, usable_size};
+#[cfg(not(target_os = "linux"))]
+pub use front::{Commit, Governor};
 #[cfg(target_os = "linux")]
-pub use options::Commit;
+pub use options::{Commit, Governor};
 pub use stats::{CallStats, Stats};

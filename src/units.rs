@@ -1,6 +1,8 @@
 //! Unit types, so that a chunk count is never passed as bytes, and the only shifts between the units. Called by all
 //! layers.
 
+use core::time::Duration;
+
 use crate::limits::{CHUNK_BYTES, CHUNK_SHIFT, SLICE_BYTES, SLICE_SHIFT, SLICES_PER_CHUNK};
 
 /// A moment of the monotonic clock, or a length of time, in nanoseconds.
@@ -11,6 +13,12 @@ impl Nanos {
     /// `millis` milliseconds.
     pub(crate) const fn from_millis(millis: u64) -> Self {
         Nanos(millis.saturating_mul(1_000_000))
+    }
+
+    /// `time`, or the longest there is: 584 years.
+    pub(crate) const fn from_duration(time: Duration) -> Self {
+        let ns = time.as_nanos();
+        Nanos(if ns > u64::MAX as u128 { u64::MAX } else { ns as u64 })
     }
 
     /// Time from `earlier` to `self`; zero if the clock seems to have gone back.

@@ -507,7 +507,7 @@ fn unknown_mode() {
         assert!(ended.status.success(), "{mode:?}: {} {}", ended.status, ended.stderr);
         assert_eq!(ended.stderr.lines().count(), lines, "{mode:?}: {}", ended.stderr);
         assert!(
-            ended.stderr.lines().all(|line| line.starts_with("antifreeze: ANTIFREEZE_COMMIT ")),
+            ended.stderr.lines().all(|line| line.starts_with("antifreeze: ANTIFREEZE_COMMIT=")),
             "{}",
             ended.stderr
         );

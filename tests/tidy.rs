@@ -230,7 +230,7 @@ fn has_word(code: &str, word: &str) -> bool {
 
 /// Modules in layer order.
 const LAYERS: [&[&str]; 7] = [
-    &["atomic", "units", "limits", "fatal", "stats"],
+    &["atomic", "units", "limits", "fatal", "stats", "text"],
     &["lockfree", "os"],
     &["options", "governor"],
     &["arena"],

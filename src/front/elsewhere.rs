@@ -4,6 +4,7 @@ extern crate std;
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::NonNull;
+use core::time::Duration;
 use std::alloc::System;
 
 use crate::stats::Stats;
@@ -20,6 +21,16 @@ pub enum Commit {
     Stepped,
 }
 
+/// Who gives freed memory back and warms memory ahead of need; without effect here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Governor {
+    /// The default.
+    #[default]
+    Thread,
+    /// The program.
+    Tick,
+}
+
 /// The allocator of the system. This crate's own needs Linux; here it only forwards.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Antifreeze;
@@ -33,6 +44,84 @@ impl Antifreeze {
     /// Without effect here.
     #[must_use]
     pub const fn commit(self, _commit: Commit) -> Self {
+        self
+    }
+
+    /// Without effect here.
+    #[must_use]
+    pub const fn governor(self, _governor: Governor) -> Self {
+        self
+    }
+
+    /// Without effect here.
+    #[must_use]
+    pub const fn hold_budget(self, _hold_budget: Duration) -> Self {
+        self
+    }
+
+    /// Without effect here.
+    #[must_use]
+    pub const fn pause(self, _pause: Duration) -> Self {
+        self
+    }
+
+    /// Without effect here.
+    #[must_use]
+    pub const fn linger(self, _linger: Duration) -> Self {
+        self
+    }
+
+    /// Without effect here.
+    #[must_use]
+    pub const fn decay(self, _decay: Option<Duration>) -> Self {
+        self
+    }
+
+    /// Without effect here.
+    #[must_use]
+    pub const fn purge_rate(self, _purge_rate: Option<u64>) -> Self {
+        self
+    }
+
+    /// Without effect here.
+    #[must_use]
+    pub const fn purge_calls(self, _purge_calls: Option<u64>) -> Self {
+        self
+    }
+
+    /// Without effect here.
+    #[must_use]
+    pub const fn warm_reserve(self, _warm_reserve: Option<usize>) -> Self {
+        self
+    }
+
+    /// Without effect here.
+    #[must_use]
+    pub const fn prewarm_hold(self, _prewarm_hold: Option<Duration>) -> Self {
+        self
+    }
+
+    /// Without effect here.
+    #[must_use]
+    pub const fn forecast(self, _forecast: Option<usize>) -> Self {
+        self
+    }
+
+    /// Without effect here.
+    #[must_use]
+    pub const fn pressure(self, _pressure: bool) -> Self {
+        self
+    }
+
+    /// Without effect here.
+    #[must_use]
+    pub const fn hugetlb(self, _hugetlb: Option<usize>) -> Self {
+        self
+    }
+
+    /// Without effect here.
+    #[must_use]
+    pub const fn reservation(self, _reservation: Option<usize>) -> Self {
         self
     }
 }

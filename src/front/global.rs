@@ -3,11 +3,13 @@
 use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::c_void;
 use core::ptr::{NonNull, null_mut};
+use core::time::Duration;
 
 use super::allocate;
 use crate::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::lockfree::once::Once;
-use crate::options::{Commit, Options};
+use crate::options::table::{Key, Value};
+use crate::options::{Commit, Governor, Options};
 use crate::os::{Linux, Os};
 use crate::span::size_class::Class;
 use crate::stats::Stats;
@@ -15,6 +17,7 @@ use crate::thread::engine::Engine;
 use crate::thread::exit::ExitHook;
 use crate::thread::heap::Heap;
 use crate::thread::{fork, tls};
+use crate::units::Nanos;
 
 static ENGINE: Engine<Linux> = Engine::new(Linux);
 static STARTED: Once = Once::from_state(AtomicU32::new(0));
@@ -38,6 +41,26 @@ static FORK_NOTED: AtomicBool = AtomicBool::new(false);
 /// here, that is not the start of a block, or whose block is free already ends the process with a line on standard
 /// error that names the pointer: always for blocks over 512 KiB, and for smaller ones unless the block has been handed
 /// out again in the meantime, which no allocator can tell. Writing past the end of a block is not caught.
+///
+/// # Options
+///
+/// Each option has a method here and a variable of the environment, which overrides the method. A variable that is not
+/// understood gets one line on standard error and changes nothing; a program that runs set-user-ID reads none.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// static GLOBAL: antifreeze::Antifreeze =
+///     antifreeze::Antifreeze::new().linger(Duration::from_secs(1)).decay(Some(Duration::from_secs(30)));
+/// ```
+///
+/// A value out of the range that a method gives is an error of the compiler in a `static`, as here, and a panic where
+/// the method runs:
+///
+/// ```compile_fail
+/// static GLOBAL: antifreeze::Antifreeze =
+///     antifreeze::Antifreeze::new().linger(std::time::Duration::from_secs(3601));
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Antifreeze {
     options: Options,
@@ -49,12 +72,116 @@ impl Antifreeze {
         Antifreeze { options: Options::new() }
     }
 
-    /// Chooses when reserved memory is made usable. The variable `ANTIFREEZE_COMMIT` (`auto`, `ready` or `stepped`)
-    /// overrides it.
+    /// Chooses when reserved memory is made usable: all at start, or in growing steps. Default: `auto`. Variable:
+    /// `ANTIFREEZE_COMMIT` (`auto`, `ready` or `stepped`).
     #[must_use]
-    pub const fn commit(mut self, commit: Commit) -> Self {
-        self.options.commit = commit;
-        self
+    #[track_caller]
+    pub const fn commit(self, commit: Commit) -> Self {
+        Antifreeze { options: self.options.choose(Key::Commit, Some(commit as u64)) }
+    }
+
+    /// Chooses who gives memory back and warms it: a thread of the allocator, or the program when it calls `tick()`.
+    /// Default: `thread`. Variable: `ANTIFREEZE_GOVERNOR` (`thread` or `tick`).
+    #[must_use]
+    #[track_caller]
+    pub const fn governor(self, governor: Governor) -> Self {
+        Antifreeze { options: self.options.choose(Key::Governor, Some(governor as u64)) }
+    }
+
+    /// The longest that one kernel call on memory should take. Range: 10us to 100ms. Default: 250us. Variable:
+    /// `ANTIFREEZE_HOLD_BUDGET`.
+    #[must_use]
+    #[track_caller]
+    pub const fn hold_budget(self, hold_budget: Duration) -> Self {
+        Antifreeze { options: self.options.choose(Key::HoldBudget, nanos(Some(hold_budget))) }
+    }
+
+    /// The pause between two kernel calls that give memory back or warm it. Range: 50us to 1s. Default: 50us.
+    /// Variable: `ANTIFREEZE_PAUSE`.
+    #[must_use]
+    #[track_caller]
+    pub const fn pause(self, pause: Duration) -> Self {
+        Antifreeze { options: self.options.choose(Key::Pause, nanos(Some(pause))) }
+    }
+
+    /// How long freed memory stays untouched. Range: 0 to 1h. Default: 500ms. Variable: `ANTIFREEZE_LINGER`.
+    #[must_use]
+    #[track_caller]
+    pub const fn linger(self, linger: Duration) -> Self {
+        Antifreeze { options: self.options.choose(Key::Linger, nanos(Some(linger))) }
+    }
+
+    /// How long after it was freed memory is all given back, along a smooth curve that begins after `linger`; at
+    /// least as long as `linger`. `None`: only on request or under pressure. Range: 0 to 24h. Default: 5s. Variable:
+    /// `ANTIFREEZE_DECAY`.
+    #[must_use]
+    #[track_caller]
+    pub const fn decay(self, decay: Option<Duration>) -> Self {
+        Antifreeze { options: self.options.choose(Key::Decay, nanos(decay)) }
+    }
+
+    /// The most bytes per second that are given back. `None`: no limit. Range: 1MiB/s to 1TiB/s. Default: 1GiB/s.
+    /// Variable: `ANTIFREEZE_PURGE_RATE`.
+    #[must_use]
+    #[track_caller]
+    pub const fn purge_rate(self, purge_rate: Option<u64>) -> Self {
+        Antifreeze { options: self.options.choose(Key::PurgeRate, purge_rate) }
+    }
+
+    /// The most calls per second that give memory back. `None`: no limit. Range: 1/s to 100000/s. Default: 2000/s.
+    /// Variable: `ANTIFREEZE_PURGE_CALLS`.
+    #[must_use]
+    #[track_caller]
+    pub const fn purge_calls(self, purge_calls: Option<u64>) -> Self {
+        Antifreeze { options: self.options.choose(Key::PurgeCalls, purge_calls) }
+    }
+
+    /// The most bytes that are kept faulted ahead of need. `None`: nothing is. Range: 2MiB to 1TiB. Default: 64MiB.
+    /// Variable: `ANTIFREEZE_WARM_RESERVE`.
+    #[must_use]
+    #[track_caller]
+    pub const fn warm_reserve(self, warm_reserve: Option<usize>) -> Self {
+        Antifreeze { options: self.options.choose(Key::WarmReserve, bytes(warm_reserve)) }
+    }
+
+    /// How long prewarmed memory waits to be used. `None`: for ever. Range: 1s to 24h. Default: 10min. Variable:
+    /// `ANTIFREEZE_PREWARM_HOLD`.
+    #[must_use]
+    #[track_caller]
+    pub const fn prewarm_hold(self, prewarm_hold: Option<Duration>) -> Self {
+        Antifreeze { options: self.options.choose(Key::PrewarmHold, nanos(prewarm_hold)) }
+    }
+
+    /// The most bytes that are warmed because a block has doubled and may double again. `None`: no forecast. Range:
+    /// 64MiB to 16TiB. Default: off. Variable: `ANTIFREEZE_FORECAST`.
+    #[must_use]
+    #[track_caller]
+    pub const fn forecast(self, forecast: Option<usize>) -> Self {
+        Antifreeze { options: self.options.choose(Key::Forecast, bytes(forecast)) }
+    }
+
+    /// Whether memory is given back faster when the cgroup or the machine runs short of it. Default: `on`. Variable:
+    /// `ANTIFREEZE_PRESSURE` (`off` or `on`).
+    #[must_use]
+    #[track_caller]
+    pub const fn pressure(self, pressure: bool) -> Self {
+        Antifreeze { options: self.options.choose(Key::Pressure, Some(pressure as u64)) }
+    }
+
+    /// Bytes taken from the explicit hugepage pool at start, for blocks of 32 MiB and more. `None`: nothing is.
+    /// Range: 2MiB to 16TiB. Default: off. Variable: `ANTIFREEZE_HUGETLB`.
+    #[must_use]
+    #[track_caller]
+    pub const fn hugetlb(self, hugetlb: Option<usize>) -> Self {
+        Antifreeze { options: self.options.choose(Key::Hugetlb, bytes(hugetlb)) }
+    }
+
+    /// Bytes of address space taken at start, rounded up to a power of two. `None`: as much as suits the machine's
+    /// memory. Range: 32MiB to 32TiB. Default: auto. Variable: `ANTIFREEZE_RESERVATION`.
+    #[must_use]
+    #[track_caller]
+    pub const fn reservation(self, reservation: Option<usize>) -> Self {
+        Antifreeze { options: self.options.choose(Key::Reservation, bytes(reservation)) }
     }
 
     /// The calling thread's heap. `None` if it has none and there is no memory for one.
@@ -133,6 +260,22 @@ unsafe impl GlobalAlloc for Antifreeze {
     }
 }
 
+/// A duration as the value of an option.
+const fn nanos(time: Option<Duration>) -> Value {
+    match time {
+        Some(time) => Some(Nanos::from_duration(time).0),
+        None => None,
+    }
+}
+
+/// Bytes as the value of an option.
+const fn bytes(bytes: Option<usize>) -> Value {
+    match bytes {
+        Some(bytes) => Some(bytes as u64),
+        None => None,
+    }
+}
+
 /// Thread key destructor: gives up the heap of a thread that ends.
 /// # Safety
 /// `heap` is what `enter_first` registered for the calling thread.
@@ -163,4 +306,43 @@ pub fn stats() -> Stats {
 /// `block` is a live block of this allocator.
 pub unsafe fn usable_size(block: NonNull<u8>) -> usize {
     allocate::usable_bytes(&ENGINE, block.addr().get())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::table::TABLE;
+    use crate::text::Text;
+    use std::vec::Vec;
+
+    #[test]
+    fn each_setter_sets_its_own_option_and_no_other() {
+        const ALLOCATOR: Antifreeze = Antifreeze::new();
+        const MIB: usize = 1 << 20;
+        let second = Duration::from_secs(1);
+        let cases = [
+            (ALLOCATOR.commit(Commit::Stepped), "commit = stepped (code)"),
+            (ALLOCATOR.governor(Governor::Tick), "governor = tick (code)"),
+            (ALLOCATOR.hold_budget(Duration::from_micros(10)), "hold_budget = 10us (code)"),
+            (ALLOCATOR.pause(second), "pause = 1s (code)"),
+            (ALLOCATOR.linger(Duration::ZERO), "linger = 0 (code)"),
+            (ALLOCATOR.decay(None), "decay = off (code)"),
+            (ALLOCATOR.purge_rate(Some(MIB as u64)), "purge_rate = 1MiB/s (code)"),
+            (ALLOCATOR.purge_calls(None), "purge_calls = off (code)"),
+            (ALLOCATOR.warm_reserve(Some(2 * MIB)), "warm_reserve = 2MiB (code)"),
+            (ALLOCATOR.prewarm_hold(Some(second)), "prewarm_hold = 1s (code)"),
+            (ALLOCATOR.forecast(Some(64 * MIB)), "forecast = 64MiB (code)"),
+            (ALLOCATOR.pressure(false), "pressure = off (code)"),
+            (ALLOCATOR.hugetlb(Some(3 * MIB)), "hugetlb = 3MiB (code)"),
+            (ALLOCATOR.reservation(Some(32 * MIB)), "reservation = 32MiB (code)"),
+        ];
+        assert_eq!(cases.len(), TABLE.len());
+        for (allocator, line) in cases {
+            let mut buffer = [0; 1024];
+            let mut text = Text::new(&mut buffer);
+            allocator.options.print(&mut text);
+            let text = text.finish().unwrap();
+            assert_eq!(text.lines().filter(|line| line.ends_with("(code)")).collect::<Vec<_>>(), [line]);
+        }
+    }
 }

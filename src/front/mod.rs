@@ -12,6 +12,6 @@ mod global;
 mod tests;
 
 #[cfg(not(target_os = "linux"))]
-pub use elsewhere::{Antifreeze, Commit, stats, usable_size};
+pub use elsewhere::{Antifreeze, Commit, Governor, stats, usable_size};
 #[cfg(target_os = "linux")]
 pub use global::{Antifreeze, stats, usable_size};
