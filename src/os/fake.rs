@@ -2,12 +2,13 @@
 
 extern crate std;
 
-use core::ffi::c_void;
+use core::ffi::{CStr, c_void};
 use core::ptr::NonNull;
 use std::sync::Mutex;
 use std::vec::Vec;
 
-use super::{Advice, Facts, Linux, Os, OsError};
+use super::fake_files::FakeFiles;
+use super::{Advice, Facts, Identity, Limit, Linux, Os, OsError, RELEASE_BYTES};
 use crate::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::units::Nanos;
 
@@ -24,6 +25,12 @@ pub(crate) struct FakeOs {
     pub(crate) reserve_bytes_max: usize,
     /// What `facts` says.
     pub(crate) facts: Facts,
+    /// What `kernel_release` says.
+    pub(crate) release: &'static str,
+    /// The limits that there are.
+    pub(crate) limits: Vec<(Limit, u64)>,
+    /// The files that there are, none at first.
+    pub(crate) files: FakeFiles,
     /// The call of this number, counted from 0 over all calls that can fail, is refused; so are the following ones up
     /// to `fail_count` in all.
     pub(crate) fail_from: AtomicUsize,
@@ -44,6 +51,9 @@ impl FakeOs {
         FakeOs {
             reserve_bytes_max: usize::MAX,
             facts: Facts { page_bytes: 4096, memory_bytes: 1 << 30, lockable_bytes: 8 << 20 },
+            release: "6.18.0",
+            limits: Vec::new(),
+            files: FakeFiles::new(),
             fail_from: AtomicUsize::new(usize::MAX),
             fail_count: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
@@ -190,5 +200,39 @@ impl Os for FakeOs {
         self.may_fail(libc::EAGAIN)?;
         self.threads.fetch_add(1, Ordering::SeqCst);
         Ok(())
+    }
+
+    fn kernel_release<'a>(&self, buffer: &'a mut [u8; RELEASE_BYTES]) -> &'a [u8] {
+        let text = self.release.as_bytes();
+        buffer[..text.len()].copy_from_slice(text);
+        &buffer[..text.len()]
+    }
+
+    fn limit(&self, limit: Limit) -> Option<u64> {
+        self.limits.iter().find(|(which, _)| *which == limit).map(|(_, bytes)| *bytes)
+    }
+
+    fn open(&self, path: &CStr) -> Result<i32, OsError> {
+        self.files.open(path)
+    }
+
+    fn read(&self, fd: i32, buffer: &mut [u8]) -> Result<usize, OsError> {
+        self.files.read(fd, buffer)
+    }
+
+    fn close(&self, fd: i32) {
+        self.files.close(fd);
+    }
+
+    fn open_trigger(&self, path: &CStr, text: &[u8]) -> Result<i32, OsError> {
+        self.files.open_trigger(path, text)
+    }
+
+    fn trigger_fired(&self, fd: i32) -> Result<bool, OsError> {
+        self.files.trigger_fired(fd)
+    }
+
+    fn identity(&self, fd: i32) -> Result<Identity, OsError> {
+        self.files.identity(fd)
     }
 }

@@ -1,10 +1,10 @@
 //! The real kernel. The only file that makes memory system calls.
 
-use core::ffi::c_void;
+use core::ffi::{CStr, c_void};
 use core::num::NonZeroI32;
 use core::ptr::{NonNull, null, null_mut};
 
-use super::{Advice, Facts, Os, OsError};
+use super::{Advice, Facts, Identity, Limit, Os, OsError, RELEASE_BYTES, files};
 use crate::atomic::AtomicU32;
 use crate::units::Nanos;
 
@@ -19,12 +19,12 @@ const CAPABILITY_VERSION: u32 = 0x2008_0522;
 pub(crate) struct Linux;
 
 /// The error that libc has just reported.
-fn last_error() -> OsError {
+pub(super) fn last_error() -> OsError {
     // SAFETY: `__errno_location` gives the address of this thread's errno, always valid.
     from_number(unsafe { *libc::__errno_location() })
 }
 
-fn from_number(number: i32) -> OsError {
+pub(super) fn from_number(number: i32) -> OsError {
     OsError(NonZeroI32::new(number).unwrap_or(NonZeroI32::MIN))
 }
 
@@ -192,5 +192,56 @@ impl Os for Linux {
             libc::pthread_attr_destroy(attributes.as_mut_ptr());
             started
         }
+    }
+
+    fn kernel_release<'a>(&self, buffer: &'a mut [u8; RELEASE_BYTES]) -> &'a [u8] {
+        let mut names = core::mem::MaybeUninit::<libc::utsname>::zeroed();
+        // SAFETY: uname(2) fills the live struct that it is given; a zeroed one is valid as well.
+        let release = unsafe {
+            libc::uname(names.as_mut_ptr());
+            names.assume_init().release
+        };
+        let mut bytes = 0;
+        for (to, from) in buffer.iter_mut().zip(release.iter().take_while(|byte| **byte != 0)) {
+            *to = *from as u8;
+            bytes += 1;
+        }
+        buffer.get(..bytes).unwrap_or_default()
+    }
+
+    fn limit(&self, limit: Limit) -> Option<u64> {
+        let resource = match limit {
+            Limit::AddressSpace => libc::RLIMIT_AS,
+            Limit::Data => libc::RLIMIT_DATA,
+            Limit::Locked => libc::RLIMIT_MEMLOCK,
+        };
+        let mut pair = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: getrlimit(2) fills the live struct.
+        unsafe { libc::getrlimit(resource, &raw mut pair) };
+        (pair.rlim_cur != libc::RLIM_INFINITY).then_some(pair.rlim_cur)
+    }
+
+    fn open(&self, path: &CStr) -> Result<i32, OsError> {
+        files::open(path, libc::O_RDONLY)
+    }
+
+    fn read(&self, fd: i32, buffer: &mut [u8]) -> Result<usize, OsError> {
+        files::read(fd, buffer)
+    }
+
+    fn close(&self, fd: i32) {
+        files::close(fd);
+    }
+
+    fn open_trigger(&self, path: &CStr, text: &[u8]) -> Result<i32, OsError> {
+        files::open_trigger(path, text)
+    }
+
+    fn trigger_fired(&self, fd: i32) -> Result<bool, OsError> {
+        files::has_priority_event(fd)
+    }
+
+    fn identity(&self, fd: i32) -> Result<Identity, OsError> {
+        files::identity(fd)
     }
 }

@@ -3,15 +3,28 @@
 //! Invariant: no policy, and no state beyond what was read at start; every error of the kernel is returned, never
 //! swallowed. Only `linux.rs` makes memory calls.
 
+pub(crate) mod cgroup;
 pub(crate) mod environ;
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(test)]
+mod fake_files;
+mod files;
 mod kernel;
+mod lines;
 mod linux;
+#[cfg_attr(not(test), expect(dead_code, reason = "nothing explains the machine yet"))]
+pub(crate) mod machine;
+pub(crate) mod path;
+pub(crate) mod stall;
+mod text_scan;
+#[cfg_attr(not(test), expect(dead_code, reason = "nobody asks for trouble with hugepages yet"))]
+pub(crate) mod vmstat;
 
 pub(crate) use kernel::Kernel;
 pub(crate) use linux::Linux;
 
+use core::ffi::CStr;
 use core::num::NonZeroI32;
 use core::ptr::NonNull;
 
@@ -42,6 +55,28 @@ pub(crate) struct Facts {
     /// `RLIMIT_MEMLOCK`.
     pub(crate) lockable_bytes: usize,
 }
+
+/// A limit of the process that `getrlimit` tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Limit {
+    /// Bytes of address space (`RLIMIT_AS`).
+    AddressSpace,
+    /// Bytes of private writable memory (`RLIMIT_DATA`).
+    Data,
+    /// Bytes that may be locked into memory (`RLIMIT_MEMLOCK`).
+    Locked,
+}
+
+/// Which file a descriptor stands for. A program may close descriptors that it never opened; the number then names a
+/// file of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Identity {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+}
+
+/// Bytes of the buffer that [`Os::kernel_release`] fills: a field of `utsname` without its NUL.
+pub(crate) const RELEASE_BYTES: usize = 64;
 
 /// What the allocator asks of the kernel. `linux.rs` asks the real one; `fake.rs` fails on demand.
 pub(crate) trait Os: Sync {
@@ -129,4 +164,52 @@ pub(crate) trait Os: Sync {
         main: extern "C" fn(*mut core::ffi::c_void) -> *mut core::ffi::c_void,
         argument: *mut core::ffi::c_void,
     ) -> Result<(), OsError>;
+
+    /// The release of the kernel, such as `6.18.44-generic`; empty if the kernel does not tell. One system call that
+    /// takes no lock of the address space.
+    fn kernel_release<'a>(&self, buffer: &'a mut [u8; RELEASE_BYTES]) -> &'a [u8];
+
+    /// A limit of the process; `None` if there is none. One system call that takes no lock of the address space.
+    fn limit(&self, limit: Limit) -> Option<u64>;
+
+    /// Opens a file for reading. One system call. This and the other calls on files take no mmap_lock (but some µs, and
+    /// locks of the file system), unless the buffer they write to was never touched.
+    /// # Errors
+    /// `ENOENT` there is none; `EACCES`, `EMFILE` and the like.
+    fn open(&self, path: &CStr) -> Result<i32, OsError>;
+
+    /// Reads on from where the last read ended; gives the count of bytes, 0 at the end. May read less than fits.
+    /// # Errors
+    /// `EIO`, or what the driver of the file says.
+    fn read(&self, fd: i32, buffer: &mut [u8]) -> Result<usize, OsError>;
+
+    /// Closes a descriptor of ours. One system call.
+    fn close(&self, fd: i32);
+
+    /// Reads a file from its start, as much as fits: four system calls for a small one.
+    /// # Errors
+    /// As [`Os::open`] and [`Os::read`].
+    fn read_file<'a>(&self, path: &CStr, buffer: &'a mut [u8]) -> Result<&'a [u8], OsError> {
+        let fd = self.open(path)?;
+        let filled = files::fill(self, fd, buffer);
+        self.close(fd);
+        filled.map(|filled| buffer.get(..filled).unwrap_or_default())
+    }
+
+    /// Opens a pressure file and asks to be told of stalls: `text` says which, and ends with NUL
+    /// (Documentation/accounting/psi). Three to four system calls. The descriptor stays open; it is close-on-exec, and
+    /// not one of the low numbers that programs count on.
+    /// # Errors
+    /// `ENOENT`, `EOPNOTSUPP` the kernel does not measure pressure; `EPERM`, `EACCES`, `EINVAL` not permitted.
+    fn open_trigger(&self, path: &CStr, text: &[u8]) -> Result<i32, OsError>;
+
+    /// Whether what the trigger waits for has happened since the last call. One system call that does not wait.
+    /// # Errors
+    /// `EBADF` the descriptor is not open; `ENODEV` the pressure file is gone, or the descriptor is no trigger.
+    fn trigger_fired(&self, fd: i32) -> Result<bool, OsError>;
+
+    /// Which file a descriptor stands for now. One system call.
+    /// # Errors
+    /// `EBADF` it is not open.
+    fn identity(&self, fd: i32) -> Result<Identity, OsError>;
 }

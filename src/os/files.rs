@@ -1,0 +1,182 @@
+//! Files by bare system calls of the C library's thin wrappers: no buffer, no allocation. Called by `linux`.
+//!
+//! Invariant: every descriptor is close-on-exec from the moment it exists, and a signal never ends a call early.
+
+use core::ffi::CStr;
+
+use super::linux::{from_number, last_error};
+use super::{Identity, Os, OsError};
+
+/// Descriptors that are kept get at least this number, where the limit of the process allows: shells and daemons count
+/// on the low ones.
+const KEPT_FD_MIN: i32 = 100;
+
+/// Repeats `call` while signals interrupt it.
+fn retried<T: PartialOrd + From<i8>>(call: impl Fn() -> T) -> Result<T, OsError> {
+    loop {
+        let result = call();
+        if result >= T::from(0) {
+            return Ok(result);
+        }
+        let error = last_error();
+        if error.0.get() != libc::EINTR {
+            return Err(error);
+        }
+    }
+}
+
+/// open(2).
+pub(super) fn open(path: &CStr, flags: i32) -> Result<i32, OsError> {
+    // SAFETY: the path is a live C string.
+    retried(|| unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC) })
+}
+
+/// read(2).
+pub(super) fn read(fd: i32, buffer: &mut [u8]) -> Result<usize, OsError> {
+    let (start, bytes) = (buffer.as_mut_ptr(), buffer.len());
+    // SAFETY: the buffer is live and ours to write for so many bytes.
+    let result = retried(|| unsafe { libc::read(fd, start.cast(), bytes) });
+    result.map(isize::unsigned_abs)
+}
+
+/// Reads until the end of the file or of the buffer; gives the count of bytes.
+pub(super) fn fill<O: Os + ?Sized>(os: &O, fd: i32, buffer: &mut [u8]) -> Result<usize, OsError> {
+    let mut filled = 0;
+    loop {
+        let space = buffer.get_mut(filled..).unwrap_or_default();
+        if space.is_empty() {
+            return Ok(filled);
+        }
+        match os.read(fd, space)? {
+            0 => return Ok(filled),
+            bytes => filled += bytes,
+        }
+    }
+}
+
+/// close(2). Linux has closed it whatever it says.
+pub(super) fn close(fd: i32) {
+    // SAFETY: the descriptor is ours, by the caller's promise; nothing refers to it any more.
+    unsafe { libc::close(fd) };
+}
+
+/// See [`Os::open_trigger`].
+pub(super) fn open_trigger(path: &CStr, text: &[u8]) -> Result<i32, OsError> {
+    let low = open(path, libc::O_RDWR | libc::O_NONBLOCK)?;
+    // SAFETY: writes a live buffer to a descriptor of ours.
+    if let Err(error) = retried(|| unsafe { libc::write(low, text.as_ptr().cast(), text.len()) }) {
+        close(low);
+        return Err(error);
+    }
+    // SAFETY: a copy of a descriptor of ours; both stand for the same trigger.
+    match retried(|| unsafe { libc::fcntl(low, libc::F_DUPFD_CLOEXEC, KEPT_FD_MIN) }) {
+        Ok(kept) => {
+            close(low);
+            Ok(kept)
+        }
+        Err(_) => Ok(low),
+    }
+}
+
+/// Whether the descriptor has an event of priority (`POLLPRI`); does not wait.
+pub(super) fn has_priority_event(fd: i32) -> Result<bool, OsError> {
+    let mut entry = libc::pollfd { fd, events: libc::POLLPRI, revents: 0 };
+    let place = &raw mut entry;
+    // SAFETY: poll(2) writes the one live entry and returns at once.
+    retried(|| unsafe { libc::poll(place, 1, 0) })?;
+    match entry.revents {
+        gone if gone & libc::POLLNVAL != 0 => Err(from_number(libc::EBADF)),
+        broken if broken & libc::POLLERR != 0 => Err(from_number(libc::ENODEV)),
+        events => Ok(events & libc::POLLPRI != 0),
+    }
+}
+
+/// fstat(2).
+pub(super) fn identity(fd: i32) -> Result<Identity, OsError> {
+    let mut status = core::mem::MaybeUninit::<libc::stat>::zeroed();
+    let place = status.as_mut_ptr();
+    // SAFETY: fstat(2) fills the live struct.
+    retried(|| unsafe { libc::fstat(fd, place) })?;
+    // SAFETY: the call has filled it; a zeroed one is valid as well.
+    let status = unsafe { status.assume_init() };
+    Ok(Identity { device: status.st_dev, inode: status.st_ino })
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::ffi::CString;
+    use std::string::String;
+
+    use super::*;
+    use crate::os::Linux;
+
+    #[test]
+    fn a_file_is_read_from_its_start_as_far_as_it_fits() {
+        let path = std::env::temp_dir().join(std::format!("antifreeze-files-{}", std::process::id()));
+        std::fs::write(&path, "0123456789").unwrap();
+        let name = CString::new(path.to_str().unwrap()).unwrap();
+        let mut buffer = [0; 16];
+        assert_eq!(Linux.read_file(&name, &mut buffer), Ok(&b"0123456789"[..]));
+        assert_eq!(Linux.read_file(&name, &mut buffer[..4]), Ok(&b"0123"[..]));
+        assert_eq!(Linux.read_file(&name, &mut []), Ok(&b""[..]));
+        std::fs::remove_file(&path).unwrap();
+        let missing = Linux.read_file(&name, &mut buffer).unwrap_err();
+        assert_eq!(missing.0.get(), libc::ENOENT);
+    }
+
+    #[test]
+    fn descriptors_are_close_on_exec_and_have_an_identity() {
+        let fd = Linux.open(c"/proc/self/stat").unwrap();
+        // SAFETY: reads the flags of an open descriptor.
+        assert_eq!(unsafe { libc::fcntl(fd, libc::F_GETFD) } & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+        let other = Linux.open(c"/proc/self/maps").unwrap();
+        let [own, others] = [fd, other].map(|fd| Linux.identity(fd).unwrap());
+        assert!(own == Linux.identity(fd).unwrap() && own != others);
+        Linux.close(fd);
+        Linux.close(other);
+        assert_eq!(Linux.identity(-1).unwrap_err().0.get(), libc::EBADF);
+    }
+
+    #[test]
+    fn what_is_no_trigger_is_an_error() {
+        assert_eq!(Linux.trigger_fired(i32::MAX).unwrap_err().0.get(), libc::EBADF);
+        let missing = Linux.open_trigger(c"/proc/pressure/nothing", b"some 100000 1000000\0").unwrap_err();
+        assert!([libc::ENOENT, libc::ENOTDIR].contains(&missing.0.get()), "{missing:?}");
+        let Ok(fd) = Linux.open(c"/proc/pressure/memory") else {
+            std::eprintln!("skipped: the kernel does not measure pressure");
+            return;
+        };
+        let fired = Linux.trigger_fired(fd);
+        Linux.close(fd);
+        assert_eq!(fired.unwrap_err().0.get(), libc::ENODEV, "a pressure file without a trigger");
+    }
+
+    #[test]
+    fn a_trigger_is_quiet_has_a_high_number_and_is_close_on_exec() {
+        // Windows of two seconds need no privilege on newer kernels.
+        let fd = match Linux.open_trigger(c"/proc/pressure/memory", b"some 1900000 2000000\0") {
+            Ok(fd) => fd,
+            Err(error) => {
+                std::eprintln!("skipped: triggers are refused: {error:?}");
+                return;
+            }
+        };
+        assert_eq!(Linux.trigger_fired(fd), Ok(false));
+        assert!(fd >= KEPT_FD_MIN);
+        // SAFETY: reads the flags of an open descriptor.
+        assert_eq!(unsafe { libc::fcntl(fd, libc::F_GETFD) } & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+        Linux.close(fd);
+    }
+
+    #[test]
+    fn the_kernel_tells_its_release_and_limits() {
+        let mut buffer = [0; crate::os::RELEASE_BYTES];
+        let release = Linux.kernel_release(&mut buffer);
+        let known = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        assert_eq!(String::from_utf8_lossy(release), known.trim());
+        let (_, hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_MEMLOCK).unwrap();
+        assert!(Linux.limit(crate::os::Limit::Locked).is_none_or(|bytes| bytes <= hard));
+    }
+}
