@@ -4,6 +4,11 @@
 //! Invariant: the only code that purges. It never blocks an allocating thread, holds nothing of ours across a system
 //! call, and covers a bounded piece per call.
 
+pub(crate) mod head_room;
+#[cfg_attr(not(test), expect(dead_code, reason = "the worker does not ask for pressure yet"))]
+pub(crate) mod pressure;
+#[cfg_attr(not(test), expect(dead_code, reason = "the worker does not ask for pressure yet"))]
+pub(crate) mod pressure_source;
 mod step;
 mod worker;
 
