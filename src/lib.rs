@@ -42,4 +42,4 @@ pub use front::{Antifreeze, stats, usable_size};
 pub use front::{Commit, Governor};
 #[cfg(target_os = "linux")]
 pub use options::{Commit, Governor};
-pub use stats::{CallStats, Stats};
+pub use stats::{CallCounts, CallStats, GovernorStats, Histogram, MemoryStats, Stats};

@@ -101,8 +101,8 @@ fn traced(arguments: &[String]) {
         std::thread::sleep(Duration::from_secs(2));
         let after = antifreeze::stats();
         let write_lock_calls = after.write_lock_calls - before.write_lock_calls;
-        let purge_calls = after.purge.calls - before.purge.calls;
-        say(&format!("done {write_lock_calls} {} {purge_calls}", after.commit.errors));
+        let purge_calls = after.purge.calls() - before.purge.calls();
+        say(&format!("done {write_lock_calls} {} {purge_calls}", after.commit.errors()));
         hear("end");
         end.wait();
     });
@@ -185,10 +185,10 @@ fn start_background_thread(_: &[String]) {
         turn.wait();
         turn.wait();
         // All of it, so that no purge is still to come when the calls are counted.
-        let purged = common::eventually(DEADLINE, || antifreeze::stats().purge.bytes >= HUGE.size() as u64);
+        let purged = common::eventually(DEADLINE, || antifreeze::stats().purge.bytes() >= HUGE.size() as u64);
         assert!(purged, "the block was not purged");
         let stats = antifreeze::stats();
-        say(&format!("done {} {} {}", stats.write_lock_calls, stats.commit.errors, stats.purge.calls));
+        say(&format!("done {} {} {}", stats.write_lock_calls, stats.commit.errors(), stats.purge.calls()));
         hear("end");
         turn.wait();
     });

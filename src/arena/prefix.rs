@@ -10,6 +10,7 @@ use super::refusal::Refusal;
 use crate::atomic::{AtomicUsize, Ordering};
 use crate::limits::SLICE_BYTES;
 use crate::os::{Kernel, Os};
+use crate::stats::counters::By;
 
 /// How much to commit in all where `have` bytes are committed: `first` to begin with, then `growth` times as much each
 /// time, and from 256 MiB on twice as much. Few calls while little is at stake, and `mlockall` locks at most about
@@ -90,7 +91,7 @@ impl Prefix {
             let start = unsafe { self.base.byte_add(have) };
             // SAFETY: the range is reserved by us and untouched; what another thread committed meanwhile stays as it
             // is, as committing again does no harm.
-            if unsafe { kernel.commit(start, target - have) }.is_ok() {
+            if unsafe { kernel.commit(start, target - have, By::Application) }.is_ok() {
                 if have == 0 && self.has_lead {
                     // SAFETY: the first byte of a region is never part of a block: see `Reservation::prepare`.
                     unsafe { kernel.os().touch(self.base) };

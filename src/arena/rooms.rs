@@ -15,6 +15,7 @@ use crate::limits::{
 };
 use crate::lockfree::room_word::{Piece, RoomState, RoomWord};
 use crate::os::{Kernel, Os};
+use crate::stats::counters::By;
 use crate::units::Chunks;
 
 /// Kinds of room.
@@ -307,7 +308,7 @@ impl Rooms {
             //         2. The caller owns the room, so nobody else commits it, and it is untouched from `have` on.
             let worked = unsafe {
                 let start = base.byte_add(Chunks(have).in_bytes());
-                kernel.commit(start, Chunks(target - have).in_bytes())
+                kernel.commit(start, Chunks(target - have).in_bytes(), By::Application)
             };
             if worked.is_ok() {
                 // Release: pairs with the Acquire above.

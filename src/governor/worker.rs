@@ -137,9 +137,9 @@ impl Governor {
         let mut bytes = 0;
         let mut memory = Memory { step: Step::new(), refused: 0 };
         while let Next::Piece(piece) = source.next(kernel.os().coarse_now(), memory.step.bytes()) {
-            let before = kernel.counters().snapshot().purge.errors;
+            let before = kernel.counters().snapshot().purge.errors();
             Self::purge(kernel, source, piece, &mut memory);
-            if kernel.counters().snapshot().purge.errors > before {
+            if kernel.counters().snapshot().purge.errors() > before {
                 break;
             }
             bytes += piece.bytes;

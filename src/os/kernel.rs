@@ -1,9 +1,9 @@
-//! The kernel with its calls counted: the face of the os layer that the layers above use.
+//! The kernel with its calls counted and timed: the face of the os layer that the layers above use.
 
 use core::ptr::NonNull;
 
 use super::{Advice, Os, OsError};
-use crate::stats::counters::{Call, Counters};
+use crate::stats::counters::{By, Call, Counters};
 
 /// An [`Os`] and the counters of what was asked of it. Memory calls go through here; the rest through [`Kernel::os`].
 pub(crate) struct Kernel<O> {
@@ -27,14 +27,23 @@ impl<O: Os> Kernel<O> {
         &self.counters
     }
 
-    fn counted<T>(&self, call: Call, bytes: usize, result: Result<T, OsError>) -> Result<T, OsError> {
-        self.counters.count(call, bytes, result.is_ok());
+    /// Makes a call over `bytes` and counts it. Cost beside the call: two readings of the clock.
+    fn counted<T>(
+        &self,
+        call: Call,
+        by: By,
+        bytes: usize,
+        ask: impl FnOnce(&O) -> Result<T, OsError>,
+    ) -> Result<T, OsError> {
+        let start = self.os.now();
+        let result = ask(&self.os);
+        self.counters.count(call, by, bytes, self.os.now().since(start), result.is_ok());
         result
     }
 
     /// [`Os::reserve`], counted.
     pub(crate) fn reserve(&self, bytes: usize) -> Result<NonNull<u8>, OsError> {
-        self.counted(Call::Reserve, bytes, self.os.reserve(bytes))
+        self.counted(Call::Reserve, By::Application, bytes, |os| os.reserve(bytes))
     }
 
     /// [`Os::unreserve`], counted.
@@ -42,15 +51,15 @@ impl<O: Os> Kernel<O> {
     /// As [`Os::unreserve`].
     pub(crate) unsafe fn unreserve(&self, base: NonNull<u8>, bytes: usize) -> Result<(), OsError> {
         // SAFETY: the caller's promise is the same.
-        self.counted(Call::Unreserve, bytes, unsafe { self.os.unreserve(base, bytes) })
+        self.counted(Call::Unreserve, By::Application, bytes, |os| unsafe { os.unreserve(base, bytes) })
     }
 
-    /// [`Os::commit`], counted.
+    /// [`Os::commit`], counted for the kind of thread that calls it.
     /// # Safety
     /// As [`Os::commit`].
-    pub(crate) unsafe fn commit(&self, base: NonNull<u8>, bytes: usize) -> Result<(), OsError> {
+    pub(crate) unsafe fn commit(&self, base: NonNull<u8>, bytes: usize, by: By) -> Result<(), OsError> {
         // SAFETY: the caller's promise is the same.
-        self.counted(Call::Commit, bytes, unsafe { self.os.commit(base, bytes) })
+        self.counted(Call::Commit, by, bytes, |os| unsafe { os.commit(base, bytes) })
     }
 
     /// [`Os::advise`], counted.
@@ -58,7 +67,7 @@ impl<O: Os> Kernel<O> {
     /// As [`Os::advise`].
     pub(crate) unsafe fn advise(&self, base: NonNull<u8>, bytes: usize, advice: Advice) -> Result<(), OsError> {
         // SAFETY: the caller's promise is the same.
-        self.counted(Call::Advise, bytes, unsafe { self.os.advise(base, bytes, advice) })
+        self.counted(Call::Advise, By::Application, bytes, |os| unsafe { os.advise(base, bytes, advice) })
     }
 
     /// [`Os::purge`], counted.
@@ -66,6 +75,47 @@ impl<O: Os> Kernel<O> {
     /// As [`Os::purge`].
     pub(crate) unsafe fn purge(&self, base: NonNull<u8>, bytes: usize) -> Result<(), OsError> {
         // SAFETY: the caller's promise is the same.
-        self.counted(Call::Purge, bytes, unsafe { self.os.purge(base, bytes) })
+        self.counted(Call::Purge, By::Governor, bytes, |os| unsafe { os.purge(base, bytes) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::CHUNK_BYTES;
+    use crate::os::fake::FakeOs;
+    use crate::units::Nanos;
+
+    #[test]
+    fn a_call_is_counted_with_its_time_and_its_outcome() {
+        let kernel = Kernel::new(FakeOs::new());
+        for (time, number) in [(Nanos(3_000), None), (Nanos(5_000), core::num::NonZeroI32::new(libc::EAGAIN))] {
+            let _ = kernel.counted(Call::Purge, By::Governor, 4096, |os| {
+                os.advance(time);
+                number.map_or(Ok(()), |number| Err(OsError(number)))
+            });
+        }
+        let purge = kernel.counters().snapshot().purge;
+        assert_eq!((purge.calls(), purge.errors(), purge.bytes()), (2, 1, 4096));
+        assert_eq!((purge.governor.time.sum_ns, purge.governor.time.max_ns), (8_000, 5_000));
+        assert_eq!(purge.application.calls, 0);
+    }
+
+    #[test]
+    fn each_call_is_counted_as_its_own_kind() {
+        let kernel = Kernel::new(FakeOs::new());
+        let base = kernel.reserve(CHUNK_BYTES).unwrap();
+        // SAFETY: the range is ours, untouched until committed, holds no block, and is given back last.
+        unsafe {
+            kernel.advise(base, CHUNK_BYTES, Advice::NoHugepages).unwrap();
+            kernel.commit(base, CHUNK_BYTES, By::Application).unwrap();
+            kernel.commit(base, 4096, By::Governor).unwrap();
+            kernel.purge(base, CHUNK_BYTES).unwrap();
+            kernel.unreserve(base, CHUNK_BYTES).unwrap();
+        }
+        let stats = kernel.counters().snapshot();
+        let bytes = CHUNK_BYTES as u64;
+        let found = stats.by_call().map(|(_, call)| (call.application.bytes, call.governor.bytes));
+        assert_eq!(found, [(bytes, 0), (bytes, 0), (bytes, 4096), (bytes, 0), (0, bytes), (0, 0)]);
     }
 }

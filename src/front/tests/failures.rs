@@ -103,7 +103,7 @@ fn nothing_is_lost_when_several_calls_in_a_row_fail() {
 fn the_reservation_is_halved_until_the_kernel_agrees() {
     let (engine, heap) = started(FakeOs::new().narrow(3 << 30), Commit::Ready);
     let stats = engine.arena().kernel().counters().snapshot();
-    assert!(stats.reserve.errors >= 6, "{stats:?}");
+    assert!(stats.reserve.errors() >= 6, "{stats:?}");
     assert_eq!(stats.write_lock_calls, 0, "start-up is over");
     assert!(!allocate(engine, heap, layout(100)).is_null());
 }
@@ -113,7 +113,7 @@ fn a_kernel_that_gives_nothing_makes_start_fail_and_nothing_else() {
     let engine = leak(FakeOs::new().narrow(MIB));
     assert!(!engine.start(Commit::Auto));
     assert_eq!(engine.arena().reservations().count(), 0);
-    assert_eq!(engine.arena().kernel().counters().snapshot().reserve.bytes, 0);
+    assert_eq!(engine.arena().kernel().counters().snapshot().reserve.bytes(), 0);
 }
 
 #[test]
