@@ -13,7 +13,6 @@ mod fatal;
 #[cfg(target_os = "linux")]
 mod limits;
 mod stats;
-#[cfg(target_os = "linux")]
 mod text;
 #[cfg(target_os = "linux")]
 mod units;
@@ -42,4 +41,4 @@ pub use front::{Antifreeze, stats, usable_size};
 pub use front::{Commit, Governor};
 #[cfg(target_os = "linux")]
 pub use options::{Commit, Governor};
-pub use stats::{CallCounts, CallStats, GovernorStats, Histogram, MemoryStats, Stats};
+pub use stats::{BufferTooSmall, CallCounts, CallStats, GovernorStats, Histogram, MemoryStats, Stats};

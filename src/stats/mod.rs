@@ -1,14 +1,18 @@
 //! Layer 0: what the allocator has done, for people and tests. No decision is ever taken from these numbers.
 //!
-//! Every number has one meaning, the one at its field here.
+//! Every number has one meaning, the one at its field here; `table` gives it a name for the printers in `print`, and
+//! `docs/STATS.md` says what to do when it is odd.
 
 #[cfg(target_os = "linux")]
 pub(crate) mod counters;
 mod governor;
 mod histogram;
+mod print;
+pub(crate) mod table;
 
 pub use governor::GovernorStats;
 pub use histogram::Histogram;
+pub use print::BufferTooSmall;
 
 /// A snapshot of the allocator's statistics, by [`stats`](crate::stats()). The numbers are read one after the other
 /// while the program runs, so sums of several may be off by what happened meanwhile.
