@@ -6,5 +6,6 @@ echo "== format"
 cargo fmt --all --check
 echo "== clippy"
 cargo clippy --workspace --all-targets -- -D warnings
+cargo clippy -p antifreeze --all-targets --features metrics,metrics-http -- -D warnings
 echo "== docs"
-RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --features antifreeze/metrics,antifreeze/metrics-http --no-deps --document-private-items

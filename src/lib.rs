@@ -36,6 +36,10 @@ mod thread;
 
 mod front;
 
+#[cfg(feature = "metrics")]
+pub use front::record_metrics;
+#[cfg(feature = "metrics-http")]
+pub use front::serve_metrics;
 pub use front::{Antifreeze, stats, usable_size};
 #[cfg(not(target_os = "linux"))]
 pub use front::{Commit, Governor};

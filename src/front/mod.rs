@@ -8,6 +8,10 @@ mod allocate;
 mod elsewhere;
 #[cfg(target_os = "linux")]
 mod global;
+#[cfg(feature = "metrics")]
+mod metrics_facade;
+#[cfg(feature = "metrics-http")]
+mod metrics_http;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 
@@ -15,3 +19,7 @@ mod tests;
 pub use elsewhere::{Antifreeze, Commit, Governor, stats, usable_size};
 #[cfg(target_os = "linux")]
 pub use global::{Antifreeze, stats, usable_size};
+#[cfg(feature = "metrics")]
+pub use metrics_facade::record_metrics;
+#[cfg(feature = "metrics-http")]
+pub use metrics_http::serve_metrics;

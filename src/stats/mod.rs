@@ -13,6 +13,8 @@ pub(crate) mod table;
 pub use governor::GovernorStats;
 pub use histogram::Histogram;
 pub use print::BufferTooSmall;
+#[cfg(all(test, feature = "metrics-http"))]
+pub(crate) use print::exposition;
 
 /// A snapshot of the allocator's statistics, by [`stats`](crate::stats()). The numbers are read one after the other
 /// while the program runs, so sums of several may be off by what happened meanwhile.

@@ -7,6 +7,9 @@ mod prometheus;
 pub(crate) mod tests;
 mod text;
 
+#[cfg(all(test, feature = "metrics-http"))]
+pub(crate) use tests::exposition;
+
 use super::Stats;
 use super::table::Unit;
 use crate::text::Text;
