@@ -12,6 +12,8 @@ mod atomic;
 mod fatal;
 #[cfg(target_os = "linux")]
 mod limits;
+#[cfg(target_os = "linux")]
+mod number;
 mod stats;
 mod text;
 #[cfg(target_os = "linux")]
@@ -40,9 +42,13 @@ mod front;
 pub use front::record_metrics;
 #[cfg(feature = "metrics-http")]
 pub use front::serve_metrics;
-pub use front::{Antifreeze, stats, usable_size};
+pub use front::{
+    Antifreeze, Prewarm, counters, explain, options, prewarm, prewarm_blocks, purge, stats, tick, usable_size,
+};
 #[cfg(not(target_os = "linux"))]
 pub use front::{Commit, Governor};
 #[cfg(target_os = "linux")]
 pub use options::{Commit, Governor};
-pub use stats::{BufferTooSmall, CallCounts, CallStats, GovernorStats, Histogram, MemoryStats, Stats};
+pub use stats::{
+    BufferTooSmall, CallCounts, CallStats, GovernorStats, Histogram, MemoryStats, PrewarmProgress, PrewarmState, Stats,
+};

@@ -41,6 +41,20 @@ impl<'a> Text<'a> {
         self.str(digits.unwrap_or_default());
     }
 
+    /// Adds `bytes` that came from outside: what is no text, or would move the cursor of a terminal, becomes `?`.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn foreign(&mut self, bytes: &[u8]) {
+        for chunk in bytes.utf8_chunks() {
+            for character in chunk.valid().chars() {
+                let character = if character.is_control() { '?' } else { character };
+                self.str(character.encode_utf8(&mut [0; 4]));
+            }
+            if !chunk.invalid().is_empty() {
+                self.str("?");
+            }
+        }
+    }
+
     /// Bytes that all of the text takes, also when it did not fit.
     pub(crate) fn len_wanted(&self) -> usize {
         self.wanted

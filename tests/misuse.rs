@@ -6,8 +6,13 @@
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::io::Write;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Stdio;
 
 use common::{DEADLINE, MODES, Test};
 use nix::sys::resource::{Resource, setrlimit};
@@ -57,12 +62,24 @@ const MISUSES: &[Misuse] = &[
 fn main() {
     common::run(&[
         Test::Here("every_misuse_of_free_ends_the_process_with_one_line_that_names_the_pointer", every_misuse),
+        Test::Here("a_thread_without_descriptors_says_it_on_the_standard_error_of_the_program", without_descriptors),
         Test::Here("the_jobs_end_well_without_the_misuse", sound_use),
         Test::Job("misuse", |arguments| {
             setrlimit(Resource::RLIMIT_CORE, 0, 0).expect("limits can be lowered");
             let (name, bytes) = (&arguments[0], arguments[1].parse().expect("the parent passes a number"));
             let (_, _, body) = MISUSES.iter().find(|(known, ..)| known == name).expect("the parent passes a name");
             body(bytes);
+        }),
+        Test::Job("misuse_without_descriptors", |_| {
+            setrlimit(Resource::RLIMIT_CORE, 0, 0).expect("limits can be lowered");
+            let block = Sent(allocate(64 << 20));
+            announce(block.0);
+            elsewhere(move || {
+                // SAFETY: this thread gets a table of descriptors of its own, without any.
+                unsafe { libc::syscall(libc::SYS_close_range, 0, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE) };
+                block.free();
+                block.free();
+            });
         }),
         Test::Job("sound_use", |_| {
             for bytes in EVERY {
@@ -100,6 +117,33 @@ fn dies_as_promised(mode: &str, name: &str, bytes: usize) -> Result<(), String> 
     match line {
         Some(text) if !text.is_empty() && !text.contains('\n') => Ok(()),
         _ => Err(tell("did not say one line with the pointer")),
+    }
+}
+
+/// As the governor's thread would. Standard error may be a pipe, a file or a socket.
+fn without_descriptors() {
+    let socket = UnixStream::pair().expect("sockets can be had");
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("misuse-{}", std::process::id()));
+    fs::write(&path, "before\n").expect("the directory can be written");
+    let file = fs::File::options().append(true).open(&path).expect("our own file");
+    let kinds = [("pipe", Stdio::piped()), ("file", file.into()), ("socket", OwnedFd::from(socket.0).into())];
+    let mut texts = Vec::new();
+    for (kind, standard_error) in kinds {
+        let mut command = common::job("misuse_without_descriptors", &[]);
+        command.stdout(Stdio::piped()).stderr(standard_error);
+        let child = command.spawn().expect("a child starts");
+        // It keeps the other end of the socket open otherwise.
+        drop(command);
+        let output = child.wait_with_output().expect("the child is ours");
+        assert_eq!(output.status.signal(), Some(Signal::SIGABRT as i32), "{kind}");
+        texts.push((kind, output.stdout, output.stderr));
+    }
+    texts[1].2 = fs::read(&path).expect("our own file").strip_prefix(b"before\n").expect("nothing is lost").to_vec();
+    fs::remove_file(&path).expect("our own file");
+    (&socket.1).read_to_end(&mut texts[2].2).expect("the child has ended");
+    for (kind, stdout, stderr) in texts {
+        let [stdout, stderr] = [stdout, stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        assert!(stderr.starts_with(LINE) && stderr.ends_with(&format!(": {}", stdout)), "{kind}: {stderr:?}");
     }
 }
 

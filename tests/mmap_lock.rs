@@ -16,6 +16,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -31,10 +32,12 @@ fn main() {
     common::run(&[
         Test::Here("in_ready_mode_no_thread_takes_the_lock_for_writing", ready_mode),
         Test::Here("in_stepped_mode_each_acquisition_for_writing_is_a_counted_mprotect", stepped_mode),
+        Test::Here("bursts_and_drops_of_gigabytes_take_no_lock_for_writing", bursts_in_ready_mode),
         Test::Here("starting_the_background_thread_takes_no_lock_for_writing", background_thread),
         Test::Here("a_deliberate_mmap_is_seen", control),
         Test::Here("locking_all_memory_later_locks_about_what_is_used", locked_memory),
         Test::Job("traced", traced),
+        Test::Job("bursts", bursts),
         Test::Job("background_thread", start_background_thread),
         Test::Job("locked", locked),
     ]);
@@ -97,8 +100,7 @@ fn traced(arguments: &[String]) {
             map_and_unmap();
         }
         done.wait();
-        // The background thread purges what was freed.
-        std::thread::sleep(Duration::from_secs(2));
+        settle();
         let after = antifreeze::stats();
         let write_lock_calls = after.write_lock_calls - before.write_lock_calls;
         let purge_calls = after.purge.calls() - before.purge.calls();
@@ -106,6 +108,119 @@ fn traced(arguments: &[String]) {
         hear("end");
         end.wait();
     });
+}
+
+/// Waits until the background thread has given back what was freed, and calls nothing any more.
+fn settle() {
+    let mut calls = u64::MAX;
+    let quiet = common::eventually(DEADLINE, || {
+        std::thread::sleep(Duration::from_millis(500));
+        let stats = antifreeze::counters();
+        let before = std::mem::replace(&mut calls, stats.purge.calls() + stats.warm.calls());
+        stats.governor.retired == 0 && calls == before
+    });
+    assert!(quiet, "memory does not come back: {:?}", antifreeze::stats());
+}
+
+/// For some seconds: tables of up to gigabytes are built and dropped on one thread, small and large blocks come and go
+/// in bursts on another, memory is prewarmed on a third; then all is given back.
+fn bursts(arguments: &[String]) {
+    nix::unistd::alarm::set(240);
+    std::hint::black_box(deepen_stack(60));
+    let seconds: u64 = arguments.first().and_then(|text| text.parse().ok()).expect("a number of seconds");
+    let most = (common::available_bytes() / 4).min(3 << 30);
+    let [start, done, end] = std::array::from_fn(|_| Barrier::new(4));
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let between = |work: Box<dyn Fn(&mut Random) + Send>, seed: u64| {
+            let ([start, done, end], over) = ([&start, &done, &end], &over);
+            scope.spawn(move || {
+                let mut random = Random::new(seed);
+                start.wait();
+                while !over.load(Ordering::Relaxed) {
+                    work(&mut random);
+                }
+                done.wait();
+                end.wait();
+            });
+        };
+        between(Box::new(move |random| drop_tables(random, most)), 5);
+        between(Box::new(burst), 6);
+        between(Box::new(prewarm_and_use), 7);
+        say("ready");
+        hear("go");
+        let before = antifreeze::stats();
+        start.wait();
+        std::thread::sleep(Duration::from_secs(seconds));
+        over.store(true, Ordering::Relaxed);
+        done.wait();
+        settle();
+        let after = antifreeze::stats();
+        let write_lock_calls = after.write_lock_calls - before.write_lock_calls;
+        let purge_calls = after.purge.calls() - before.purge.calls();
+        let calls = [("purge", after.purge.governor), ("warm", after.warm.governor)];
+        for (name, calls) in calls {
+            let within = 100.0 * (1.0 - calls.over_budget as f64 / calls.calls.max(1) as f64);
+            let [half, most] = [500, 999].map(|part| calls.time.quantile_ns(part) / 1000);
+            eprintln!(
+                "mmap_lock: bursts: {} calls to {name} over {} MiB: {within:.2} % within hold_budget; half took \
+                 at most {half} µs, 99.9 % at most {most} µs",
+                calls.calls,
+                calls.bytes >> 20,
+            );
+        }
+        say(&format!("done {write_lock_calls} {} {purge_calls}", after.commit.errors()));
+        hear("end");
+        end.wait();
+    });
+}
+
+/// Builds a table that doubles, touches every page of it, and drops it.
+fn drop_tables(random: &mut Random, most: usize) {
+    let mut table: Vec<u8> = Vec::new();
+    let bytes = random.log_uniform(64 * MIB..=most / 2);
+    for bytes in [bytes / 2, bytes] {
+        let mut next: Vec<u8> = Vec::with_capacity(bytes);
+        // SAFETY: all of these places lie in the vector's memory.
+        (0..bytes).step_by(4096).for_each(|at| unsafe { next.as_mut_ptr().add(at).write(1) });
+        // The smaller one is freed after the larger one was filled.
+        table = next;
+    }
+    drop(table);
+    std::thread::sleep(Duration::from_millis(random.below(400) as u64));
+}
+
+/// Some hundred megabytes of blocks of all sizes, freed in another order.
+fn burst(random: &mut Random) {
+    let mut held: Vec<Box<[u8]>> = Vec::with_capacity(20_000);
+    let mut bytes = 0;
+    while bytes < 200 * MIB && held.len() < held.capacity() {
+        let size = if random.one_in(50) { 4 * MIB } else { 16 << 10 };
+        let block = vec![1; random.log_uniform(16..=size)].into_boxed_slice();
+        bytes += block.len();
+        held.push(block);
+    }
+    while !held.is_empty() {
+        held.swap_remove(random.below(held.len()));
+    }
+    std::thread::sleep(Duration::from_millis(random.below(300) as u64));
+}
+
+/// Has some memory warmed, and uses it or not.
+fn prewarm_and_use(random: &mut Random) {
+    let bytes = random.log_uniform(32 * MIB..=256 * MIB);
+    let request = antifreeze::prewarm(bytes);
+    let progress = request.wait(Duration::from_millis(random.below(1500) as u64));
+    match random.below(3) {
+        0 => request.cancel(),
+        1 => {
+            let block = vec![0_u8; bytes];
+            let dirty = (0..bytes).step_by(64 << 10).any(|at| block[at] != 0);
+            assert!(!dirty, "memory that should be zero is not: {progress:?}");
+        }
+        _ => {}
+    }
+    std::thread::sleep(Duration::from_millis(random.below(500) as u64));
 }
 
 fn map_and_unmap() {
@@ -211,6 +326,8 @@ struct Partner {
 impl Partner {
     fn start(job: &str, arguments: &[&str], mode: &str) -> Partner {
         let mut command = common::job(job, arguments);
+        // Soon, so that the trace ends soon.
+        command.env("ANTIFREEZE_LINGER", "100ms").env("ANTIFREEZE_DECAY", "1s");
         command.env("ANTIFREEZE_COMMIT", mode).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("a child starts");
         let input = child.stdin.take().expect("standard input is a pipe");
@@ -399,7 +516,7 @@ fn evaluate(events: &[Event], threads: &BTreeMap<i32, String>) -> Seen {
             What::Enter(number) => {
                 call.insert(event.thread, number);
                 seen.mprotects += usize::from(number == libc::SYS_mprotect);
-                if [libc::SYS_madvise, libc::SYS_process_madvise].contains(&number) {
+                if [libc::SYS_madvise, libc::SYS_process_madvise].contains(&number) && !asks_for_nothing(&event.line) {
                     seen.advisers.push(name.to_owned());
                 }
             }
@@ -408,6 +525,17 @@ fn evaluate(events: &[Event], threads: &BTreeMap<i32, String>) -> Seen {
         }
     }
     seen
+}
+
+/// Whether the line is a process_madvise(2) over no range, by which the allocator finds out whether there is such a
+/// call.
+fn asks_for_nothing(line: &str) -> bool {
+    let arguments: Vec<&str> = line
+        .split_once(&format!("NR {} (", libc::SYS_process_madvise))
+        .map_or("", |(_, rest)| rest)
+        .split(", ")
+        .collect();
+    arguments.get(2) == Some(&"0")
 }
 
 /// The child's own numbers.
@@ -456,6 +584,19 @@ fn check_advisers(seen: &Seen, told: &Told) {
 
 fn ready_mode() {
     let Some((seen, told)) = trace("traced", "ready", &[]) else { return };
+    if told.commit_errors > 0 {
+        return common::skip("the machine does not let a process have all of its reservation at once");
+    }
+    check_advisers(&seen, &told);
+    assert!(seen.writes.is_empty(), "mmap_lock was taken for writing: {:#?}", seen.writes);
+    assert_eq!(told.write_lock_calls, 0);
+}
+
+/// Seconds of bursts.
+const BURSTS_SECONDS: &str = "60";
+
+fn bursts_in_ready_mode() {
+    let Some((seen, told)) = trace("bursts", "ready", &[BURSTS_SECONDS]) else { return };
     if told.commit_errors > 0 {
         return common::skip("the machine does not let a process have all of its reservation at once");
     }

@@ -20,6 +20,7 @@ mod once;
 mod orphan_stack;
 mod range_ring;
 mod remote_free;
+mod request_slot;
 mod room_word;
 mod slice_bitmap;
 

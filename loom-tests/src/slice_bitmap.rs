@@ -3,7 +3,8 @@
 //! Slices are memory that only who claimed them may touch; a purge touches all of the chunk. In every interleaving
 //! nobody meets anybody in a slice, who claims one sees what its last owner wrote there, and a claim that is said to
 //! read as zeroes does. Of the 32 slices most are claimed at the start and stay so; models of purges need all 32 to
-//! be free, and look at two of them.
+//! be free, and look at two of them. A chunk is made warm as `arena::space` does it: taken whole like a run, touched,
+//! and given back like a chunk whose purge failed.
 
 use std::sync::Arc;
 
@@ -61,6 +62,35 @@ impl Chunk {
             self.bitmap.finish_purge(works);
         }
         taken
+    }
+
+    /// Makes the chunk warm, if nobody uses it and none of it holds old data. Says whether it did.
+    fn warm(&self) -> bool {
+        let state = self.bitmap.state();
+        if !state.is_unused() || state.is_dirty() {
+            return false;
+        }
+        let Some(claim) = self.bitmap.claim_at(0, SLICES) else { return false };
+        if !claim.zeroed {
+            assert!(self.bitmap.release(0, SLICES).is_some(), "it was used in this very moment");
+            return false;
+        }
+        for slice in &self.slices {
+            assert_eq!(slice.get(), 0, "what is made warm was known to be zero");
+            slice.set(0);
+        }
+        let state = self.bitmap.finish_purge(false);
+        assert!(state.is_unused() && state.is_dirty(), "it is free, and worth a purge");
+        true
+    }
+
+    /// Claims a slice, uses it, and gives it back. Says whether there was one.
+    fn use_one(&self) -> bool {
+        let claimed = self.claim();
+        if let Some(start) = claimed {
+            self.release(start);
+        }
+        claimed.is_some()
     }
 }
 
@@ -146,5 +176,41 @@ fn a_purge_that_failed_leaves_the_chunk_dirty() {
             Some(start) => chunk.release(start),
             None => assert_eq!(chunk.claim(), Some(0)),
         }
+    });
+}
+
+#[test]
+fn a_chunk_that_is_made_warm_is_claimed_by_nobody() {
+    explore(|| {
+        let chunk = Arc::new(Chunk::new());
+        let warmer = spawn(&chunk, |chunk| chunk.warm());
+        let used = chunk.use_one();
+        let claimed = chunk.claim();
+        let warmed = warmer.join().unwrap();
+        if let Some(start) = claimed {
+            assert!(!chunk.warm(), "a slice is in use");
+            chunk.release(start);
+        }
+        assert!(used || claimed.is_some() || warmed, "only who made it warm kept the others out");
+        assert!(chunk.bitmap.state().is_unused(), "nothing stays taken");
+        assert!(chunk.purge(true), "what was used or made warm is worth a purge");
+    });
+}
+
+#[test]
+fn a_chunk_purged_and_made_warm_again_is_never_said_to_be_zero_when_it_is_not() {
+    explore(|| {
+        let chunk = Arc::new(Chunk::new());
+        chunk.use_one();
+        let user = spawn(&chunk, |chunk| chunk.use_one());
+        let purged = chunk.purge(true);
+        let warmed = chunk.warm();
+        let used = user.join().unwrap();
+        assert!(purged || used, "only the user kept the purge out");
+        assert!(chunk.bitmap.state().is_unused());
+        assert!(warmed || used, "only the user kept it cold");
+        assert!(chunk.use_one(), "nothing stays taken");
+        // What was purged after all that is zero, and can be made warm.
+        assert!(chunk.purge(true) && chunk.warm() && chunk.use_one());
     });
 }

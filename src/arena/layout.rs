@@ -11,8 +11,9 @@
 //! of threads; *headers* has one header of 128 bytes for each slice of the block space, which is first blocks, a gap
 //! and blocks.
 
-use super::rooms::{ROOM_RECORD_BYTES, TIERS, Tier};
+use super::rooms::ROOM_RECORD_BYTES;
 use super::space::{CHUNK_RECORD_BYTES, HEADER_BYTES};
+use super::tiers::{TIERS, Tier};
 use crate::limits::{
     CHUNK_BYTES, FIRST_BLOCKS_BYTES, GUARD_BYTES, HUGE_BYTES_MIN, ROOMY_BYTES_MIN, SLICE_BYTES, SLICES_PER_CHUNK,
 };
@@ -104,7 +105,7 @@ impl Layout {
         let first_span = if first_bytes == 0 { 0 } else { first_bytes + GUARD_BYTES };
         let chunk_count = (first_span + blocks_bytes) / CHUNK_BYTES;
         let table_bytes = round_up(Self::table_bytes(chunk_count, room_count), SLICE_BYTES);
-        let header_bytes = round_up(chunk_count * SLICES_PER_CHUNK as usize * HEADER_BYTES, SLICE_BYTES);
+        let header_bytes = Self::header_bytes(chunk_count);
 
         let after = |region: Region| round_up(region.end(), CHUNK_BYTES) + GUARD_BYTES;
         let tables = Region { start: GUARD_BYTES, bytes: table_bytes };
@@ -129,6 +130,22 @@ impl Layout {
             bytes: end,
         };
         (end <= bytes && blocks_bytes >= CHUNK_BYTES).then_some(layout)
+    }
+
+    /// The plan for the metadata of `chunk_count` chunks that lie elsewhere.
+    pub(crate) fn apart(chunk_count: u32) -> Layout {
+        let count = chunk_count as usize;
+        let tables = Region { start: GUARD_BYTES, bytes: round_up(Self::table_bytes(count, 0), SLICE_BYTES) };
+        let heaps = Region { start: tables.end(), bytes: HEAPS_BYTES_MIN };
+        let headers = Region { start: heaps.end(), bytes: Self::header_bytes(count) };
+        let none = Region { start: round_up(headers.end(), CHUNK_BYTES), bytes: 0 };
+        let tiers = [Tier::NONE; TIERS];
+        let bytes = none.end() + GUARD_BYTES;
+        Layout { tables, heaps, headers, first: none, blocks: none, rooms: none, tiers, chunk_count, bytes }
+    }
+
+    fn header_bytes(chunk_count: usize) -> usize {
+        round_up(chunk_count * SLICES_PER_CHUNK as usize * HEADER_BYTES, SLICE_BYTES)
     }
 
     /// Tables, heaps and headers together: one mapping.
@@ -169,6 +186,17 @@ mod tests {
                 assert_eq!(space_chunks, layout.chunk_count as usize);
                 assert!(layout.headers.bytes >= space_chunks * 32 * HEADER_BYTES);
             }
+        }
+    }
+
+    #[test]
+    fn metadata_apart_keeps_its_gaps() {
+        for chunk_count in [1, 2, 1000, 1 << 23] {
+            let layout = Layout::apart(chunk_count);
+            assert_eq!(layout.metadata().start, GUARD_BYTES);
+            assert!(layout.metadata().end() + GUARD_BYTES <= layout.bytes);
+            assert!(layout.headers.bytes >= chunk_count as usize * 32 * HEADER_BYTES);
+            assert_eq!((layout.first.bytes, layout.blocks.bytes, layout.rooms.bytes), (0, 0, 0));
         }
     }
 

@@ -5,7 +5,11 @@
 //! here; reserved address space is retained; no call takes mmap_lock for writing except to commit a step or to grow by
 //! a further reservation, and nothing is held across it.
 
+mod doublings;
+mod frontier;
 mod layout;
+mod locking;
+mod pool;
 mod prefix;
 mod refusal;
 mod registry;
@@ -13,10 +17,13 @@ mod reservation;
 mod retired;
 mod rooms;
 mod space;
+mod standing;
+mod tiers;
 
 pub(crate) use registry::{Arena, Found};
 pub(crate) use reservation::Reservation;
 pub(crate) use reservation::pointer_at;
 pub(crate) use retired::start_anew_after_fork;
-pub(crate) use rooms::RoomIndex;
+pub(crate) use rooms::{Availability, RoomIndex};
 pub(crate) use space::{HEADER_BYTES, Run};
+pub(crate) use standing::{Commitment, Standing, WhyStepped};

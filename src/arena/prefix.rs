@@ -6,18 +6,32 @@
 
 use core::ptr::NonNull;
 
+use super::locking::Locking;
 use super::refusal::Refusal;
 use crate::atomic::{AtomicUsize, Ordering};
-use crate::limits::SLICE_BYTES;
+use crate::limits::{CHUNK_BYTES, SLICE_BYTES, STEP_BYTES_MIN};
 use crate::os::{Kernel, Os};
 use crate::stats::counters::By;
 
 /// How much to commit in all where `have` bytes are committed: `first` to begin with, then `growth` times as much each
-/// time, and from 256 MiB on twice as much. Few calls while little is at stake, and `mlockall` locks at most about
+/// time, and from 64 MiB on twice as much. Few calls while little is at stake, and `mlockall` locks at most about
 /// twice what a large program uses.
 pub(crate) fn next_step(have: usize, first: usize, growth: usize) -> usize {
-    let factor = if have < 256 << 20 { growth } else { 2 };
+    let factor = if have < STEP_BYTES_MIN { growth } else { 2 };
     have.saturating_mul(factor).max(first)
+}
+
+/// How much to try to commit in all after `target` was refused: a quarter of that step, so that the last memory takes
+/// few calls as well, and in the end the `least` that is needed. `None` after that.
+pub(crate) fn smaller_step(have: usize, target: usize, least: usize) -> Option<usize> {
+    (target > least).then(|| least.max(have + (target - have) / 4))
+}
+
+/// Whether the next step is due ahead of need, where `used` of `committed` bytes are in use: from three quarters on.
+/// The governor has until the rest is used up, which takes a program that does nothing but touch new memory a
+/// millisecond at least; taken earlier, steps would make `mlockall` lock more.
+pub(crate) fn wants_step(used: usize, committed: usize) -> bool {
+    used >= committed / 4 * 3
 }
 
 /// One region and how much of it is committed.
@@ -31,11 +45,18 @@ pub(crate) struct Prefix {
     // any thread, only grows
     committed: AtomicUsize,
     refusal: Refusal,
+    locking: &'static Locking,
 }
 
 impl Prefix {
     /// A region with nothing committed, whose steps are [`next_step`] of `step_bytes` and `growth`.
-    pub(crate) const fn new(base: NonNull<u8>, bytes_max: usize, step_bytes: usize, growth: usize) -> Self {
+    pub(crate) const fn new(
+        base: NonNull<u8>,
+        bytes_max: usize,
+        step_bytes: usize,
+        growth: usize,
+        locking: &'static Locking,
+    ) -> Self {
         Prefix {
             base,
             bytes_max,
@@ -44,7 +65,15 @@ impl Prefix {
             has_lead: false,
             committed: AtomicUsize::new(0),
             refusal: Refusal::new(),
+            locking,
         }
+    }
+
+    /// A region that is committed whole, by others.
+    pub(crate) fn whole(base: NonNull<u8>, bytes: usize, locking: &'static Locking) -> Self {
+        let prefix = Prefix::new(base, bytes, 0, 1, locking);
+        prefix.note_committed(bytes);
+        prefix
     }
 
     /// The same region, known to begin with a slice that is part of no block: its first page is touched when it is
@@ -66,42 +95,81 @@ impl Prefix {
         self.committed.load(Ordering::Acquire)
     }
 
-    /// Commits the whole region, if it has any bytes.
-    pub(crate) fn ensure_all<O: Os>(&self, kernel: &Kernel<O>) -> bool {
-        self.bytes_max == 0 || self.ensure(kernel, self.bytes_max)
+    /// At start: commits exactly the first `bytes`, or the whole region if it is smaller. `false` if the kernel
+    /// refuses.
+    pub(crate) fn commit_first<O: Os>(&self, kernel: &Kernel<O>, bytes: usize) -> bool {
+        let (have, target) = (self.committed_bytes(), bytes.min(self.bytes_max));
+        target <= have || self.commit(kernel, have, target, By::Application)
+    }
+
+    /// Whether the next step should be taken ahead of need, where the first `used` bytes are in use.
+    pub(crate) fn wants_step(&self, used: usize) -> bool {
+        let committed = self.committed_bytes();
+        used > 0 && committed < self.bytes_max && wants_step(used, committed)
+    }
+
+    /// Governor: takes the next step if it is wanted, whole or not at all. Says whether it did.
+    pub(crate) fn step_ahead<O: Os>(&self, kernel: &Kernel<O>, used: usize) -> bool {
+        let have = self.committed_bytes();
+        let step = self.step_from(have);
+        self.wants_step(used)
+            && self.locking.allows_step(kernel, step.saturating_sub(have), By::Governor)
+            && self.ensure(kernel, step, By::Governor)
+    }
+
+    fn step_from(&self, have: usize) -> usize {
+        next_step(have, self.step_bytes, self.growth).min(self.bytes_max)
     }
 
     /// Makes sure that the first `bytes` are committed. `false` if the kernel refuses even just those, or the region
     /// ends before. Cost: a load; one system call when a step is due, and a page fault when it is the first.
-    pub(crate) fn ensure<O: Os>(&self, kernel: &Kernel<O>, bytes: usize) -> bool {
+    pub(crate) fn ensure<O: Os>(&self, kernel: &Kernel<O>, bytes: usize, by: By) -> bool {
         let have = self.committed_bytes();
         if bytes <= have {
             return true;
         }
-        let now = kernel.os().coarse_now();
-        if bytes > self.bytes_max || self.refusal.covers(now, bytes) {
+        if bytes > self.bytes_max {
             return false;
         }
+        let now = kernel.os().coarse_now();
         let whole = |bytes: usize| (bytes.div_ceil(SLICE_BYTES) * SLICE_BYTES).min(self.bytes_max);
+        let ample = bytes.max(self.step_from(have));
+        // A step that was refused lately is not taken, and not worth a look.
+        let allowed = if self.refusal.covers(now, ample - have) {
+            !self.locking.is_refused()
+        } else {
+            self.locking.allows_step(kernel, ample - have, by)
+        };
+        let step = if allowed { ample } else { bytes.next_multiple_of(CHUNK_BYTES) };
         let least = whole(bytes);
-        let step = whole(bytes.max(next_step(have, self.step_bytes, self.growth)));
-        let tries = [step, least];
-        for target in tries.into_iter().take(if step == least { 1 } else { 2 }) {
-            // SAFETY: `have < bytes <= target <= bytes_max`, so the range lies in our region.
-            let start = unsafe { self.base.byte_add(have) };
-            // SAFETY: the range is reserved by us and untouched; what another thread committed meanwhile stays as it
-            // is, as committing again does no harm.
-            if unsafe { kernel.commit(start, target - have, By::Application) }.is_ok() {
-                if have == 0 && self.has_lead {
-                    // SAFETY: the first byte of a region is never part of a block: see `Reservation::prepare`.
-                    unsafe { kernel.os().touch(self.base) };
+        let mut next = Some(whole(step).max(least));
+        while let Some(target) = next {
+            if !self.refusal.covers(now, target - have) {
+                if self.commit(kernel, have, target, by) {
+                    return true;
                 }
-                // Release: pairs with the Acquire in `committed_bytes`.
-                self.committed.fetch_max(target, Ordering::Release);
-                return true;
+                self.refusal.note(now, target - have);
             }
+            next = smaller_step(have, target, least).map(whole);
         }
-        self.refusal.note(now, bytes);
         false
+    }
+
+    /// Commits from byte `have` to byte `target`, where `have < target <= bytes_max`.
+    fn commit<O: Os>(&self, kernel: &Kernel<O>, have: usize, target: usize, by: By) -> bool {
+        // SAFETY: the start of a range in our region.
+        let start = unsafe { self.base.byte_add(have) };
+        // SAFETY: the range is reserved by us and untouched; what another thread committed meanwhile stays as it is, as
+        // committing again does no harm.
+        if unsafe { self.locking.commit(kernel, start, target - have, by) }.is_err() {
+            return false;
+        }
+        if have == 0 && self.has_lead {
+            // SAFETY: the first byte of a region is never part of a block: see `Reservation::prepare`.
+            unsafe { kernel.os().touch(self.base) };
+        }
+        // Release: pairs with the Acquire in `committed_bytes`.
+        self.committed.fetch_max(target, Ordering::Release);
+        true
     }
 }

@@ -27,6 +27,18 @@ impl Refusal {
         self.at_ns.store(now.0, Ordering::Relaxed);
     }
 
+    /// Forgets the refusal: what was refused has worked since.
+    pub(crate) fn forget(&self) {
+        // Relaxed: a hint.
+        self.bytes.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether something was refused at some time and has not worked since.
+    pub(crate) fn stands(&self) -> bool {
+        // Relaxed: a hint.
+        self.bytes.load(Ordering::Relaxed) > 0
+    }
+
     /// The smallest amount that was refused and is not worth asking for again yet.
     pub(crate) fn bytes(&self, now: Nanos) -> Option<usize> {
         // Relaxed: hints.
@@ -53,5 +65,15 @@ mod tests {
         refusal.note(at, 100);
         assert!(refusal.covers(at, 100) && refusal.covers(Nanos(at.0 + REFUSED_NS - 1), 101));
         assert!(!refusal.covers(at, 99) && !refusal.covers(Nanos(at.0 + REFUSED_NS), 100));
+    }
+
+    #[test]
+    fn a_refusal_stands_until_it_is_forgotten() {
+        let refusal = Refusal::new();
+        assert!(!refusal.stands());
+        refusal.note(Nanos(1), 100);
+        assert!(refusal.stands());
+        refusal.forget();
+        assert!(!refusal.stands() && !refusal.covers(Nanos(1), 100));
     }
 }

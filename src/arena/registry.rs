@@ -8,22 +8,25 @@ use core::ffi::c_void;
 use core::num::NonZeroI32;
 use core::ptr::{NonNull, null_mut};
 
+use super::doublings::Doublings;
 use super::layout::Layout;
 use super::refusal::Refusal;
-use super::reservation::Reservation;
+use super::reservation::{Missing, Reservation};
 use super::retired::{RetiredQueue, Sink};
 use super::rooms::{Claimed, RoomIndex};
 use super::space::{HEADER_BYTES, Run};
-use crate::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use super::standing::{Commitment, Standing, WhyStepped};
+use crate::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use crate::governor::{Governor, ThreadMain};
 use crate::limits::{
     CHUNK_BYTES, RESERVATION_BYTES_FLOOR, RESERVATION_BYTES_MAX, RESERVATION_BYTES_MIN, RESERVATION_COUNT_MAX,
-    RESERVATION_PER_MEMORY, SLICE_BYTES, SLICE_SHIFT,
+    RESERVATION_PER_MEMORY, RESERVE_AFTER_CHUNKS, SLICE_BYTES, SLICE_SHIFT,
 };
 use crate::lockfree::doorbell::Doorbell;
-use crate::options::Commit;
+use crate::number::Number;
+use crate::options::{self, Commit, Options};
 use crate::os::{Kernel, Os, OsError};
-use crate::units::{Chunks, SliceIndex, Slices};
+use crate::units::{Chunks, Nanos, SliceIndex, Slices};
 
 /// The first reservation as numbers, for the paths that must be fast: one cache line, written once.
 #[repr(align(64))]
@@ -64,12 +67,17 @@ pub(crate) struct Arena<O> {
     count: AtomicUsize,
     /// 0 unknown, 1 ready, 2 stepped. Set once.
     mode: AtomicUsize,
+    /// What was wanted of the first reservation, and why it is stepped if it is. Set once.
+    wanted_bytes: AtomicUsize,
+    why_stepped: AtomicUsize,
     /// Size of the last reservation that worked, where the next try starts. Any thread; a hint.
     last_bytes: AtomicUsize,
     /// Sizes of reservations that the kernel has lately refused.
     refusal: Refusal,
     /// Threads that it has lately refused.
     thread_refusal: Refusal,
+    /// Requests that have lately met no memory.
+    shortage: Refusal,
     retired: RetiredQueue,
     governor: Governor,
     /// What the governor's thread runs. Set once.
@@ -77,16 +85,29 @@ pub(crate) struct Arena<O> {
     worker_argument: AtomicPtr<c_void>,
     /// The worker's stack, once there is one.
     worker_stack: AtomicPtr<u8>,
+    /// Whether the program lends the governor its threads. Set once.
+    lent: AtomicBool,
+    /// Whether claims of cold memory ring for the governor. Set once.
+    grows_warm: AtomicBool,
+    pub(crate) doublings: Doublings,
+    /// When the governor was last rung for a step. Any thread, the last one wins.
+    step_rung_ns: Number,
 }
 
 /// Bytes of the governor's stack: its few frames and the program's static thread-local storage.
 const WORKER_STACK_BYTES: usize = 256 << 10;
+/// Bytes of that which static thread-local storage cannot take: its frames need some 20 KiB, more without optimisation.
+const WORKER_STACK_RESERVE_BYTES: usize = 128 << 10;
 /// Bytes of its stack where the usual one is refused.
 const WORKER_LARGE_STACK_BYTES: usize = 16 << 20;
 
-/// How often a growing block gives way to a purge above it before it moves instead: a thread that the machine has
-/// stopped in the middle of a purge is not waited for for ever.
-const GROW_WAITS_MAX: u32 = 10_000;
+/// How long a request waits for the governor at most before it does without, in nanoseconds: a hundred pieces. What it
+/// does instead, copying a huge block or failing, is far worse than that.
+const WAIT_NS_MAX: u64 = 20_000_000;
+/// How often it gives way meanwhile at most.
+const YIELDS_MAX: u32 = 10_000;
+/// Time between two rings for the same step, in nanoseconds.
+const STEP_RING_NS: u64 = 4_000_000;
 
 const READY: usize = 1;
 const STEPPED: usize = 2;
@@ -100,14 +121,21 @@ impl<O: Os> Arena<O> {
             table: [const { AtomicPtr::new(null_mut()) }; RESERVATION_COUNT_MAX],
             count: AtomicUsize::new(0),
             mode: AtomicUsize::new(0),
+            wanted_bytes: AtomicUsize::new(0),
+            why_stepped: AtomicUsize::new(0),
             last_bytes: AtomicUsize::new(0),
             refusal: Refusal::new(),
             thread_refusal: Refusal::new(),
+            shortage: Refusal::new(),
             retired: RetiredQueue::new(),
             governor: Governor::new(Doorbell::from_word(AtomicU32::new(0))),
             worker_main: AtomicPtr::new(null_mut()),
             worker_argument: AtomicPtr::new(null_mut()),
             worker_stack: AtomicPtr::new(null_mut()),
+            lent: AtomicBool::new(false),
+            grows_warm: AtomicBool::new(false),
+            doublings: Doublings::new(),
+            step_rung_ns: Number::new(0),
         }
     }
 
@@ -138,6 +166,20 @@ impl<O: Os> Arena<O> {
         self.mode.load(Ordering::Relaxed) == STEPPED
     }
 
+    /// What has come of the start, and of growth since. Cost: a look at each room that was ever used.
+    pub(crate) fn standing(&self) -> Standing {
+        // Relaxed, here and below: numbers for people.
+        let commitment = match self.mode.load(Ordering::Relaxed) {
+            READY => Some(Commitment::Ready),
+            STEPPED => Some(Commitment::Stepped(WhyStepped::of(self.why_stepped.load(Ordering::Relaxed)))),
+            _ => None,
+        };
+        let mut standing = Standing::new(commitment, self.wanted_bytes.load(Ordering::Relaxed));
+        self.reservations().for_each(|reservation| standing.add(reservation));
+        standing.thread_refused = self.thread_refusal.stands();
+        standing
+    }
+
     /// The reservation of this number.
     pub(crate) fn reservation(&self, number: usize) -> Option<&'static Reservation> {
         // Acquire: pairs with the Release in `publish`.
@@ -154,25 +196,29 @@ impl<O: Os> Arena<O> {
 
     /// Takes the first reservation: 32 times the machine's memory, halved until the kernel agrees. `false` if it does
     /// not even at 32 MiB; nothing stays behind then. Called once at a time.
-    pub(crate) fn start(&self, commit: Commit) -> bool {
+    pub(crate) fn start(&self, options: &Options) -> bool {
         let facts = self.kernel.os().facts();
         if facts.page_bytes > SLICE_BYTES {
             // Slices are whole pages everywhere but on kernels built for larger ones, which no distribution ships.
             return false;
         }
-        let wanted = facts.memory_bytes.next_power_of_two().saturating_mul(RESERVATION_PER_MEMORY);
-        let wanted = wanted.clamp(RESERVATION_BYTES_MIN, RESERVATION_BYTES_MAX);
+        let usual = facts.memory_bytes.next_power_of_two().saturating_mul(RESERVATION_PER_MEMORY);
+        let wanted = options.reservation.unwrap_or(usual.clamp(RESERVATION_BYTES_MIN, RESERVATION_BYTES_MAX));
         // A process that may lock this much would fault in all of a ready reservation by mlockall.
         let lockable = facts.lockable_bytes >= wanted;
-        let modes: &[usize] = match commit {
-            Commit::Ready => &[READY, STEPPED],
-            Commit::Auto if !lockable => &[READY, STEPPED],
-            Commit::Auto | Commit::Stepped => &[STEPPED],
+        let (modes, why_stepped): (&[usize], _) = match options.commit {
+            Commit::Ready => (&[READY, STEPPED], WhyStepped::Refused),
+            Commit::Auto if !lockable => (&[READY, STEPPED], WhyStepped::Refused),
+            Commit::Auto => (&[STEPPED], WhyStepped::Lockable),
+            Commit::Stepped => (&[STEPPED], WhyStepped::Asked),
         };
+        // Relaxed: for people, after the start.
+        self.wanted_bytes.store(wanted, Ordering::Relaxed);
+        self.why_stepped.store(why_stepped as usize, Ordering::Relaxed);
         let mut bytes = wanted;
         while bytes >= RESERVATION_BYTES_FLOOR {
             for mode in modes {
-                if let Some(reservation) = Reservation::create(&self.kernel, bytes, true, *mode == READY) {
+                if let Ok(reservation) = Reservation::create(&self.kernel, bytes, true, *mode == READY) {
                     // Relaxed throughout: `start` runs before any other thread gets past the engine's `Once`.
                     self.mode.store(*mode, Ordering::Relaxed);
                     self.last_bytes.store(bytes, Ordering::Relaxed);
@@ -180,6 +226,12 @@ impl<O: Os> Arena<O> {
                     self.primary.headers.store(reservation.space.headers().addr().get(), Ordering::Relaxed);
                     self.publish(reservation);
                     self.note_reached(reservation);
+                    self.take_pool(options.hugetlb.unwrap_or(0));
+                    self.lent.store(options.governor == options::Governor::Tick, Ordering::Relaxed);
+                    self.grows_warm.store(options.warm_reserve.is_some(), Ordering::Relaxed);
+                    self.doublings.set_up(options.forecast);
+                    self.governor.set_up(&self.kernel, options);
+                    self.kernel.counters().set_hold_budget(options.hold_budget);
                     self.kernel.counters().end_startup();
                     return true;
                 }
@@ -190,7 +242,7 @@ impl<O: Os> Arena<O> {
     }
 
     /// Adds a reservation to the table; `false` if it is full.
-    fn publish(&self, reservation: &'static Reservation) -> bool {
+    pub(super) fn publish(&self, reservation: &'static Reservation) -> bool {
         // Relaxed: claims a place in the table; the entry itself publishes.
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let Some(entry) = self.table.get(number) else {
@@ -222,10 +274,15 @@ impl<O: Os> Arena<O> {
             try_bytes = try_bytes.min(refused_bytes / 2);
         }
         while try_bytes >= RESERVATION_BYTES_FLOOR && serves(try_bytes) {
-            if let Some(reservation) = Reservation::create(&self.kernel, try_bytes, false, ready) {
-                // Relaxed: a hint.
-                self.last_bytes.store(try_bytes, Ordering::Relaxed);
-                return self.publish(reservation).then_some(());
+            match Reservation::create(&self.kernel, try_bytes, false, ready) {
+                Ok(reservation) => {
+                    // Relaxed: a hint.
+                    self.last_bytes.store(try_bytes, Ordering::Relaxed);
+                    return self.publish(reservation).then_some(());
+                }
+                // In steps a smaller one takes as much memory to begin with.
+                Err(Missing::Memory) if !ready => try_bytes = RESERVATION_BYTES_FLOOR,
+                Err(_) => {}
             }
             self.refusal.note(now, try_bytes);
             try_bytes /= 2;
@@ -234,14 +291,47 @@ impl<O: Os> Arena<O> {
     }
 
     /// Tries `attempt` on each reservation, then on a new one of at least `bytes`, then once more on all: another
-    /// thread may have grown or freed meanwhile.
+    /// thread may have grown or freed meanwhile. Before that last try the governor is told, and its round waited for.
     fn on_some<T>(&self, bytes: usize, attempt: impl Fn(&'static Reservation) -> Option<T>) -> Option<T> {
         if let Some(found) = self.reservations().find_map(&attempt) {
             return Some(found);
         }
-        // A failure to grow is not the end: see above.
-        let _ = self.grow(bytes);
+        if self.grow(bytes).is_none() {
+            self.note_shortage(bytes);
+            self.wait_for_governor();
+        }
         self.reservations().find_map(&attempt)
+    }
+
+    /// Before a request fails: waits until the governor has given back what it has in its hands, a batch at most, which
+    /// may be just what is missing. The alternative is to end the program for a lack that lasts a fraction of a
+    /// millisecond.
+    fn wait_for_governor(&self) {
+        self.yield_while(|| self.governor.is_busy());
+    }
+
+    /// Gives way while the governor has something in its hands, for a limited time: a thread that the machine has
+    /// stopped in the middle of its work is not waited for for ever.
+    fn yield_while(&self, goes_on: impl Fn() -> bool) {
+        let os = self.kernel.os();
+        let start = os.now();
+        for _ in 0..YIELDS_MAX {
+            if !goes_on() || os.now().since(start) > Nanos(WAIT_NS_MAX) {
+                return;
+            }
+            os.yield_now();
+        }
+    }
+
+    /// Tells the governor that there is no memory for a request of `bytes`, so that it gives up what it keeps ahead of
+    /// need: once in a while, and not for requests that no machine like this could serve.
+    fn note_shortage(&self, bytes: usize) {
+        let now = self.kernel.os().coarse_now();
+        if !self.shortage.covers(now, 1) && bytes <= self.kernel.os().facts().memory_bytes {
+            self.shortage.note(now, 1);
+            self.governor.note_shortage();
+            self.notify_governor(true);
+        }
     }
 
     /// Claims a run of `count` slices at a multiple of `align_bytes`; for one of several chunks that must be `zeroed`,
@@ -254,11 +344,67 @@ impl<O: Os> Arena<O> {
     ) -> Option<(&'static Reservation, Run)> {
         let bytes = count.in_bytes().checked_add(align_bytes)?;
         self.on_some(bytes, |reservation| {
+            if reservation.space.is_pool() {
+                return None;
+            }
             let sink = Sink { arena: self, reservation };
+            let cold_before = reservation.space.cold_claims();
             let run = reservation.space.allocate(&self.kernel, count, align_bytes, zeroed, &sink)?;
             self.note_reached(reservation);
+            if reservation.space.cold_claims() != cold_before {
+                self.note_growth(reservation);
+            }
+            self.note_step(reservation.space.frontier().wants_commit());
             Some((reservation, run))
         })
+    }
+
+    /// After cold memory was taken: has the governor warm more ahead of need, or commit the next step.
+    fn note_growth(&self, reservation: &Reservation) {
+        // A small program needs no reserve, and no thread that keeps one. Relaxed: set once, at start.
+        let grows_warm =
+            self.grows_warm.load(Ordering::Relaxed) && reservation.space.cold_claims() >= RESERVE_AFTER_CHUNKS;
+        if grows_warm {
+            self.notify_governor(false);
+        }
+    }
+
+    /// Stepped mode: has the governor take a step that is due soon, at once: what is left may be used up within
+    /// milliseconds. Not again for a while if it does not, as the kernel may refuse.
+    fn note_step(&self, wanted: bool) {
+        if !wanted || !self.is_stepped() {
+            return;
+        }
+        let now_ns = self.kernel.os().coarse_now().0;
+        if now_ns.wrapping_sub(self.step_rung_ns.get()) >= STEP_RING_NS {
+            self.step_rung_ns.set(now_ns);
+            self.notify_governor(true);
+        }
+    }
+
+    /// Bytes of cold memory that the program has taken so far in the chunks that hugepages back.
+    pub(crate) fn cold_claimed_bytes(&self) -> u64 {
+        self.reservations().map(|reservation| reservation.space.cold_claims() * CHUNK_BYTES as u64).sum()
+    }
+
+    /// Bytes of cold memory that the program has taken so far, for blocks of every size.
+    pub(crate) fn all_cold_claimed_bytes(&self) -> u64 {
+        let rooms: u64 = self.reservations().map(|reservation| reservation.rooms.cold_claims()).sum();
+        self.cold_claimed_bytes() + rooms * CHUNK_BYTES as u64
+    }
+
+    /// Governor, stepped mode: commits the next step of a region of which three quarters are used. Says whether it made
+    /// a call.
+    pub(crate) fn commit_ahead(&self) -> bool {
+        self.is_stepped()
+            && self.reservations().any(|reservation| {
+                let stepped = reservation.space.frontier().commit_ahead(&self.kernel)
+                    || reservation.rooms.commit_ahead(&self.kernel);
+                if stepped {
+                    self.note_reached(reservation);
+                }
+                stepped
+            })
     }
 
     /// Lets the fast paths see the headers that a step has committed.
@@ -285,8 +431,15 @@ impl<O: Os> Arena<O> {
     /// Claims a room for `chunks`; a cold one if the block must be `zeroed`. Does not grow the process: the caller can
     /// fall back on a run.
     pub(crate) fn allocate_room(&self, chunks: Chunks, align_bytes: usize, zeroed: bool) -> Option<Claimed> {
-        self.reservations()
-            .find_map(|reservation| reservation.rooms.allocate(&self.kernel, chunks, align_bytes, zeroed))
+        self.yield_while(|| self.reservations().any(|reservation| reservation.rooms.is_being_warmed_for(chunks)));
+        self.reservations().find_map(|reservation| {
+            let claimed = reservation.rooms.allocate(&self.kernel, chunks, align_bytes, zeroed)?;
+            if claimed.leaves_kept {
+                self.retire_room(reservation, claimed.room);
+            }
+            self.doublings.note_claim(self.kernel.os().coarse_now(), chunks);
+            Some(claimed)
+        })
     }
 
     /// Changes the size of the block in a room in place; retires what it no longer covers. `false` if it cannot: the
@@ -295,31 +448,36 @@ impl<O: Os> Arena<O> {
     /// A block that grows while a purge runs above it waits for the end of that one piece: 8 MiB, some tens of µs. The
     /// alternative is to copy the block, which takes longer from 2 MiB on and may take seconds.
     pub(crate) fn resize_room(&self, reservation: &Reservation, room: RoomIndex, chunks: Chunks) -> bool {
-        let being_purged = || reservation.rooms.state(room).is_some_and(|state| state.is_being_purged());
-        for round in 0..=GROW_WAITS_MAX {
-            if let Some(shrunk) = reservation.rooms.resize(&self.kernel, room, chunks) {
-                if shrunk {
-                    self.retire_room(reservation, room);
-                }
-                return true;
-            }
-            if !being_purged() {
-                // Too small, or refused; unless the purge has ended in between.
-                return reservation.rooms.resize(&self.kernel, room, chunks).is_some();
-            }
-            if round == 0 {
-                // So that this is the last piece for now.
-                self.keep_room_warm(reservation, room);
-            }
-            self.kernel.os().yield_now();
+        if !reservation.rooms.fits(room, chunks) {
+            return false;
         }
-        false
+        let is_busy = || reservation.rooms.state(room).is_some_and(|state| state.is_busy());
+        let mut resized = reservation.rooms.resize(&self.kernel, room, chunks);
+        if resized.is_none() && is_busy() {
+            // So that this is the last piece for now.
+            self.keep_room_warm(reservation, room);
+            self.yield_while(is_busy);
+        }
+        if resized.is_none() {
+            // Refused, unless the governor's work was in the way and has ended.
+            resized = reservation.rooms.resize(&self.kernel, room, chunks);
+        }
+        match resized {
+            Some(true) => self.retire_room(reservation, room),
+            Some(false) => self.note_step(reservation.rooms.wants_commit()),
+            None => {}
+        }
+        resized.is_some()
     }
 
     /// Gives a room back. `false` if it was not in use.
     pub(crate) fn free_room(&self, reservation: &Reservation, room: RoomIndex) -> bool {
+        let chunks = Chunks(reservation.rooms.state(room).map_or(0, |state| state.live()));
         match reservation.rooms.release(room) {
             Some(warm) => {
+                if self.doublings.note_release(self.kernel.os().coarse_now(), chunks) {
+                    self.notify_governor(true);
+                }
                 if warm {
                     self.retire_room(reservation, room);
                 }
@@ -350,16 +508,22 @@ impl<O: Os> Arena<O> {
         self.on_some(CHUNK_BYTES, |reservation| reservation.allocate_record(&self.kernel, bytes))
     }
 
-    /// Rings for the governor; starts its thread if there is none.
-    pub(crate) fn notify_governor(&self) {
-        self.governor.notify(&self.kernel, || self.start_governor());
+    /// Rings for the governor, so that it looks at all there is; at once if it is `urgent`. Starts its thread if there
+    /// is none, unless the program lends its own.
+    pub(crate) fn notify_governor(&self, urgent: bool) {
+        // Relaxed: set once, at start.
+        if !self.lent.load(Ordering::Relaxed) {
+            self.governor.notify(&self.kernel, urgent, || self.start_governor());
+        }
     }
 
     /// Starts the governor's thread. One thread at a time gets here: the one whom the doorbell told to.
     fn start_governor(&self) -> bool {
         let now = self.kernel.os().coarse_now();
         let started = !self.thread_refusal.covers(now, 1) && self.try_start_governor();
-        if !started {
+        if started {
+            self.thread_refusal.forget();
+        } else {
             self.thread_refusal.note(now, 1);
         }
         started
@@ -404,8 +568,12 @@ impl<O: Os> Arena<O> {
         }
         // SAFETY: `set_worker` stored a function of this type.
         let main = unsafe { core::mem::transmute::<*mut c_void, ThreadMain>(main) };
-        // SAFETY: the stack was claimed for this one thread; the argument lives for ever.
-        unsafe { self.kernel.os().start_thread(stack, bytes, main, argument) }
+        // The C library puts the program's static thread-local storage at the top of the stack and is content if that
+        // just fits. What it is not told of is left for the thread itself in any case.
+        let told_bytes = bytes - WORKER_STACK_RESERVE_BYTES;
+        // SAFETY: 1. The stack was claimed for this one thread, also the part below; the argument lives for ever.
+        //         2. The reserve is less than either size of stack.
+        unsafe { self.kernel.os().start_thread(stack.byte_add(WORKER_STACK_RESERVE_BYTES), told_bytes, main, argument) }
     }
 
     /// Says what the governor's thread runs: `main(argument)`, where `argument` lives for ever. Until then ranges are

@@ -8,17 +8,20 @@
 
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 
+use super::frontier::Frontier;
 use super::layout::{BUCKETS, Layout, RESERVATION_RECORD_BYTES, Region};
+use super::locking::Locking;
 use super::prefix::Prefix;
 use super::rooms::{Room, Rooms};
 use super::space::{Chunk, Space, SpaceParts};
 use crate::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::limits::{
     CHUNK_BYTES, RESERVATION_ALIGN_BYTES, ROOMY_BYTES_MIN, SLICE_BYTES, STEP_BYTES_MIN, STEP_FIRST_BYTES, STEP_GROWTH,
-    STEP_HEADER_BYTES, STEP_HEAP_BYTES,
+    STEP_HEADER_BYTES, STEP_HEAP_BYTES, STEP_METADATA_GROWTH,
 };
 use crate::lockfree::hint_set::{self, HintSet};
 use crate::os::{Advice, Kernel, Os};
+use crate::stats::counters::By;
 
 /// A reservation in use. Lives at the start of its own tables, for ever.
 pub(crate) struct Reservation {
@@ -30,12 +33,37 @@ pub(crate) struct Reservation {
     heap_bytes_used: AtomicUsize,
     heap_region: NonNull<u8>,
     heap_bytes: usize,
+    /// Bytes of address space, without what the kernel gave for alignment.
+    bytes: usize,
+    table_bytes: usize,
+    stepped: bool,
 }
+
+/// What a reservation could not be had for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Missing {
+    /// So many addresses: fewer may be had.
+    Addresses,
+    /// Memory that may be written to.
+    Memory,
+}
+
+/// What is set up in a fresh reservation.
+struct Plan {
+    layout: Layout,
+    ready: bool,
+    /// Where the block space lies, if it lies apart.
+    pool: Option<NonNull<u8>>,
+}
+
+/// Where in the record's place the [`Locking`] lies, which is made before all else.
+const LOCKING_OFFSET: usize = RESERVATION_RECORD_BYTES / 2;
 
 // SAFETY: the pointers name memory of the reservation, which is never given back; all that changes is atomic.
 unsafe impl Sync for Reservation {}
 
-static_assertions::const_assert!(size_of::<Reservation>() <= RESERVATION_RECORD_BYTES);
+static_assertions::const_assert!(size_of::<Reservation>() <= LOCKING_OFFSET);
+static_assertions::const_assert!(LOCKING_OFFSET + size_of::<Locking>() <= RESERVATION_RECORD_BYTES);
 
 /// Hands out the parts of the tables, front to back, as slices of zeroed records.
 struct Tables {
@@ -59,27 +87,53 @@ impl Tables {
 }
 
 impl Reservation {
-    /// Reserves `bytes` (a power of two) and sets it up; `ready` makes all of it usable at once. `None` if the kernel
-    /// refuses any of it; nothing stays behind then.
+    /// Reserves `bytes` (a power of two) and sets it up; `ready` makes all of it usable at once. If the kernel
+    /// refuses any of it, nothing stays behind.
+    /// # Errors
+    /// What was refused.
     pub(crate) fn create<O: Os>(
         kernel: &Kernel<O>,
         bytes: usize,
         with_first: bool,
         ready: bool,
-    ) -> Option<&'static Reservation> {
-        let layout = Layout::new(bytes, with_first)?;
+    ) -> Result<&'static Reservation, Missing> {
+        let layout = Layout::new(bytes, with_first).ok_or(Missing::Addresses)?;
         let align = if bytes >= ROOMY_BYTES_MIN { RESERVATION_ALIGN_BYTES } else { CHUNK_BYTES };
-        let total = layout.bytes.checked_add(align)?;
-        let raw = kernel.reserve(total).ok()?;
-        let slack = raw.addr().get().checked_next_multiple_of(align)? - raw.addr().get();
+        let total = layout.bytes.checked_add(align).ok_or(Missing::Addresses)?;
+        let raw = kernel.reserve(total).map_err(|_| Missing::Addresses)?;
+        // User addresses end far below the last ones.
+        let slack = raw.addr().get().next_multiple_of(align) - raw.addr().get();
         // SAFETY: `slack < align`, and `layout.bytes` fit behind it.
         let base = unsafe { raw.byte_add(slack) };
         base.expose_provenance();
-        let made = Self::prepare(kernel, base, layout, with_first, ready);
+        let made = Self::prepare(kernel, base, Plan { layout, ready, pool: None });
         if made.is_none() {
             // SAFETY: nobody has seen the range yet. If the kernel cannot even take it back, address space is lost and
             // nothing else; the refusal is counted.
             let _ = unsafe { kernel.unreserve(raw, total) };
+        }
+        made.ok_or(Missing::Memory)
+    }
+
+    /// Takes `bytes`, whole chunks, of the explicit hugepage pool, as a block space whose metadata is a reservation.
+    /// `None` if the kernel refuses any of it; nothing stays behind then.
+    pub(crate) fn create_pool<O: Os>(kernel: &Kernel<O>, bytes: usize, ready: bool) -> Option<&'static Reservation> {
+        let layout = Layout::apart(u32::try_from(bytes / CHUNK_BYTES).ok()?);
+        let pool = kernel.take_pool(bytes).ok()?;
+        pool.expose_provenance();
+        let base = kernel.reserve(layout.bytes);
+        let made = base.ok().and_then(|base| {
+            base.expose_provenance();
+            let made = Self::prepare(kernel, base, Plan { layout, ready, pool: Some(pool) });
+            if made.is_none() {
+                // SAFETY: as in `create`.
+                let _ = unsafe { kernel.unreserve(base, layout.bytes) };
+            }
+            made
+        });
+        if made.is_none() {
+            // SAFETY: as in `create`.
+            let _ = unsafe { kernel.unreserve(pool, bytes) };
         }
         made
     }
@@ -87,9 +141,7 @@ impl Reservation {
     fn prepare<O: Os>(
         kernel: &Kernel<O>,
         base: NonNull<u8>,
-        layout: Layout,
-        with_first: bool,
-        ready: bool,
+        Plan { layout, ready, pool }: Plan,
     ) -> Option<&'static Reservation> {
         // SAFETY: every region lies within the reservation, by its layout.
         let at = |offset: usize| unsafe { base.byte_add(offset) };
@@ -100,31 +152,40 @@ impl Reservation {
             }
             Region { start: region.start - SLICE_BYTES, bytes: region.bytes + SLICE_BYTES }
         };
-        let prefix = |region: Region, step| Prefix::new(at(region.start), region.bytes, step, STEP_GROWTH);
-        let first = prefix(layout.first, STEP_FIRST_BYTES);
-        let blocks = prefix(with_lead(layout.blocks), STEP_BYTES_MIN).with_lead();
-        let headers = Prefix::new(at(layout.headers.start), layout.headers.bytes, STEP_HEADER_BYTES, 8);
-        let heaps = Prefix::new(at(layout.heaps.start), layout.heaps.bytes, STEP_HEAP_BYTES, 8);
-        let rooms_region = with_lead(layout.rooms);
         // One flag each for all that is in small pages and all that is in hugepages, with the gaps in between, which
         // keep the mappings apart by having no access.
         let small = Region { start: layout.metadata().start, bytes: layout.first.end() - layout.metadata().start };
         let huge_start = with_lead(layout.blocks).start;
         let huge = Region { start: huge_start, bytes: layout.rooms.end().max(layout.blocks.end()) - huge_start };
-        for (region, advice) in [(small, Advice::NoHugepages), (huge, Advice::Hugepages)] {
+        let advices = [(small, Advice::NoHugepages), (huge, Advice::Hugepages)];
+        for (region, advice) in advices.into_iter().filter(|(region, _)| region.bytes > 0) {
             // SAFETY: the region is untouched and ours. A refusal is counted: without hugepages all still works.
             let _ = unsafe { kernel.advise(at(region.start), region.bytes, advice) };
+        }
+        let locking = Self::begin_locking(kernel, base, &layout)?;
+        let prefix = |region: Region, step, growth| Prefix::new(at(region.start), region.bytes, step, growth, locking);
+        let first = prefix(layout.first, STEP_FIRST_BYTES, STEP_GROWTH);
+        let pool_bytes = if pool.is_some() { layout.chunk_count as usize * CHUNK_BYTES } else { 0 };
+        let blocks = match pool {
+            Some(pool) => Prefix::whole(pool, SLICE_BYTES + pool_bytes, locking),
+            None => prefix(with_lead(layout.blocks), STEP_BYTES_MIN, STEP_GROWTH).with_lead(),
+        };
+        let headers = prefix(layout.headers, STEP_HEADER_BYTES, STEP_METADATA_GROWTH);
+        let heaps = prefix(layout.heaps, STEP_HEAP_BYTES, STEP_METADATA_GROWTH);
+        let metadata = prefix(layout.metadata(), 0, STEP_METADATA_GROWTH);
+        let rooms = prefix(with_lead(layout.rooms), 0, STEP_GROWTH).with_lead();
+        if ready && locking.is_refused() {
+            return None;
         }
         // The tables are committed together with what follows them: all metadata, or the first step of the heaps.
         let metadata_bytes =
             if ready { layout.metadata().bytes } else { layout.tables.bytes + layout.heaps.bytes.min(STEP_HEAP_BYTES) };
-        let metadata = prefix(layout.metadata(), 0);
-        let rooms = prefix(rooms_region, 0).with_lead();
-        let usable = metadata.ensure(kernel, metadata_bytes)
+        metadata.note_committed(SLICE_BYTES);
+        let usable = metadata.commit_first(kernel, metadata_bytes)
             && if ready {
-                [&first, &blocks, &rooms].into_iter().all(|region| region.ensure_all(kernel))
+                [&first, &blocks, &rooms].into_iter().all(|region| region.commit_first(kernel, usize::MAX))
             } else {
-                headers.ensure(kernel, 1)
+                headers.commit_first(kernel, STEP_HEADER_BYTES)
             };
         heaps.note_committed(metadata_bytes - layout.tables.bytes);
         headers.note_committed(if ready { layout.headers.bytes } else { 0 });
@@ -143,28 +204,58 @@ impl Reservation {
             let summaries: [_; BUCKETS] =
                 core::array::from_fn(|_| [top, middle].map(|words| tables.take::<AtomicU64>(words)));
             let buckets = summaries.map(|[top, middle]| HintSet::from_words(tables.take(leaf), middle, top));
+            let base_of_space = pool.unwrap_or(at(layout.first.start));
             let space = Space::new(SpaceParts {
-                base: at(layout.first.start),
+                base: base_of_space,
                 headers: at(layout.headers.start),
-                first_count: if with_first { (layout.first.bytes / CHUNK_BYTES) as u32 } else { 0 },
                 chunks,
                 buckets,
-                first_prefix: first,
-                blocks_prefix: blocks,
-                headers_prefix: headers,
+                is_pool: pool.is_some(),
+                frontier: Frontier::new(
+                    base_of_space,
+                    layout.chunk_count,
+                    (layout.first.bytes / CHUNK_BYTES) as u32,
+                    [first, blocks, headers],
+                ),
             });
             let record = at(layout.tables.start).cast::<Reservation>();
             record.write(Reservation {
                 space,
-                rooms: Rooms::new(base, layout.rooms, layout.tiers, rooms, !ready),
+                rooms: Rooms::new(base, layout.rooms, layout.tiers, rooms, !ready, locking),
                 number: AtomicUsize::new(0),
                 heaps,
                 heap_bytes_used: AtomicUsize::new(0),
                 heap_region: at(layout.heaps.start),
                 heap_bytes: layout.heaps.bytes,
+                bytes: layout.bytes + pool_bytes,
+                table_bytes: layout.tables.bytes,
+                stepped: !ready,
             });
             Some(record.as_ref())
         }
+    }
+
+    /// Commits the first slice of the tables, and learns by it whether memory is locked. `None` if the kernel refuses.
+    fn begin_locking<O: Os>(kernel: &Kernel<O>, base: NonNull<u8>, layout: &Layout) -> Option<&'static Locking> {
+        // SAFETY: 1. The tables lie within the reservation, which is untouched; they are a slice at least.
+        //         2. `Locking` has a place in the record's, which is committed then, and stays for ever.
+        unsafe {
+            let tables = base.byte_add(layout.tables.start);
+            let locking = Locking::begin(kernel, (base, layout.bytes), tables, SLICE_BYTES).ok()?;
+            let place = tables.byte_add(LOCKING_OFFSET).cast::<Locking>();
+            place.write(locking);
+            Some(place.as_ref())
+        }
+    }
+
+    /// Bytes that are reserved, that are readable and writable, and that hold the allocator's own records.
+    pub(crate) fn footprint_bytes(&self) -> [usize; 3] {
+        let [first, blocks, headers] = self.space.frontier().committed_bytes();
+        let rooms = if self.stepped { self.rooms.committed_bytes() } else { self.rooms.bytes() };
+        let committed = self.table_bytes + self.heaps.committed_bytes() + headers + first + blocks + rooms;
+        // Relaxed: a number for people.
+        let used_heaps = self.heap_bytes_used.load(Ordering::Relaxed).min(self.heap_bytes);
+        [self.bytes, committed, self.table_bytes + used_heaps + self.space.frontier().used_header_bytes()]
     }
 
     /// Zeroed memory for a record of the allocator, for ever. `bytes` a multiple of 4096; so is the address.
@@ -174,7 +265,7 @@ impl Reservation {
             used.checked_add(bytes).filter(|end| *end <= self.heap_bytes)
         });
         let start = claimed.ok()?;
-        if !self.heaps.ensure(kernel, start + bytes) {
+        if !self.heaps.ensure(kernel, start + bytes, By::Application) {
             // Relaxed: as above. If another thread came after us the bytes stay lost; it was refused as well.
             let _ = self.heap_bytes_used.compare_exchange(start + bytes, start, Ordering::Relaxed, Ordering::Relaxed);
             return None;

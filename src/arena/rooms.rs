@@ -2,58 +2,24 @@
 //!
 //! Invariant: a room is claimed, grown and released by one exchange on its word. A block starts at the start of its
 //! room. Rooms come in tiers, each a quarter as large as the one before. While at least half of the larger rooms are
-//! free, every block gets the largest, so that what grows never moves; after that the smallest that fits.
+//! free, every block gets the largest, so that what grows never moves; after that the smallest that fits. A room may be
+//! kept warm for a block to come: blocks of less than half that size get another one, as long as there is any.
+
+mod kept;
 
 use core::ptr::NonNull;
 
 use super::layout::Region;
-use super::prefix::next_step;
+use super::locking::Locking;
+use super::prefix::{next_step, smaller_step, wants_step};
 use super::refusal::Refusal;
-use crate::atomic::{AtomicBool, AtomicU32, Ordering};
-use crate::limits::{
-    CHUNK_SHIFT, HUGE_BYTES_MIN, RESERVATION_ALIGN_BYTES, STEP_BYTES_MIN, STEP_GROWTH, STEPPED_ROOMS_MAX,
-};
+use super::tiers::{TIERS, Tier};
+use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::limits::{CHUNK_SHIFT, RESERVATION_ALIGN_BYTES, STEP_BYTES_MIN, STEP_GROWTH, STEPPED_ROOMS_MAX};
 use crate::lockfree::room_word::{Piece, RoomState, RoomWord};
 use crate::os::{Kernel, Os};
 use crate::stats::counters::By;
 use crate::units::Chunks;
-
-/// Kinds of room.
-pub(crate) const TIERS: usize = 5;
-
-/// One kind of room.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Tier {
-    /// log2 of the bytes in a room.
-    pub(crate) room_shift: u32,
-    /// How many there are.
-    pub(crate) count: u32,
-}
-
-impl Tier {
-    /// No rooms.
-    pub(crate) const NONE: Tier = Tier { room_shift: 0, count: 0 };
-
-    /// The tiers of a wide reservation, whose `unit` is the machine's memory rounded up to a power of two. Each tier
-    /// spans 3 to 12 units, so that blocks of its own size alone exhaust the memory before the rooms.
-    pub(crate) fn all(unit: usize) -> [Tier; TIERS] {
-        let tier = |divisor: usize, count| {
-            let bytes = unit / divisor;
-            if bytes < HUGE_BYTES_MIN { Tier::NONE } else { Tier { room_shift: bytes.ilog2(), count } }
-        };
-        [tier(1, 12), tier(4, 16), tier(16, 64), tier(64, 256), tier(256, 768)]
-    }
-
-    /// Bytes in one room; zero if there are none.
-    pub(crate) const fn room_bytes(self) -> usize {
-        if self.count == 0 { 0 } else { 1 << self.room_shift }
-    }
-
-    /// Bytes in all rooms of the tier.
-    pub(crate) const fn bytes(self) -> usize {
-        self.room_bytes() * self.count as usize
-    }
-}
 
 /// Where a tier lies in its region.
 #[derive(Clone, Copy)]
@@ -72,8 +38,14 @@ pub(crate) struct Room {
     committed: AtomicU32,
     /// Coarse milliseconds of the moment chunks of it became free. Any thread, the last one wins.
     pub(crate) retired_ms: AtomicU32,
+    /// Chunks from the start that are kept warm for a block to come; 0 for none. Set by the governor, cleared by who
+    /// claims the room.
+    keep: AtomicU32,
     /// Whether it is in the queue of retired ranges. Any thread.
     pub(crate) queued: AtomicBool,
+    /// Stepped mode: whether its block has grown in it, so that the next step is worth taking ahead of need. Any
+    /// thread.
+    grown: AtomicBool,
 }
 
 /// Bytes of a room's record.
@@ -86,9 +58,23 @@ pub(crate) struct RoomIndex(pub(crate) u32);
 /// A claimed room.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Claimed {
+    pub(crate) room: RoomIndex,
     pub(crate) base: NonNull<u8>,
     /// Chunks from the start that may hold old data; the rest reads as zeroes.
-    pub(crate) warm: Chunks,
+    pub(crate) dirty: Chunks,
+    /// Whether warm chunks above the block were kept until now and are to be retired.
+    pub(crate) leaves_kept: bool,
+}
+
+/// Whether a huge block can have a room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Availability {
+    /// The reservation is too narrow for rooms.
+    None,
+    /// All that may be used are in use.
+    Exhausted,
+    /// There is one.
+    Left,
 }
 
 /// Why a room was not to be had.
@@ -111,7 +97,14 @@ pub(crate) struct Rooms {
     reached: [AtomicU32; TIERS],
     /// Whether rooms are committed as they are used; otherwise the whole region is.
     stepped: bool,
+    /// Stepped mode: whether some room's block has grown. Any thread sets it, the governor clears it.
+    grown: AtomicBool,
+    /// Chunks that blocks were given while they were cold. Any thread.
+    cold_claims: AtomicU64,
+    /// One more than the room in which the governor makes a piece warm; 0 for none. Governor, read by any thread.
+    warming: AtomicU32,
     refusal: Refusal,
+    locking: &'static Locking,
 }
 
 impl Rooms {
@@ -122,6 +115,7 @@ impl Rooms {
         tiers: [Tier; TIERS],
         rooms: &'static [Room],
         stepped: bool,
+        locking: &'static Locking,
     ) -> Self {
         let (mut first, mut offset) = (0, 0);
         let places = tiers.map(|tier| {
@@ -138,7 +132,11 @@ impl Rooms {
             in_use: [const { AtomicU32::new(0) }; TIERS],
             reached: [const { AtomicU32::new(0) }; TIERS],
             stepped,
+            grown: AtomicBool::new(false),
+            cold_claims: AtomicU64::new(0),
+            warming: AtomicU32::new(0),
             refusal: Refusal::new(),
+            locking,
         }
     }
 
@@ -150,6 +148,16 @@ impl Rooms {
     /// Bytes in all rooms.
     pub(crate) fn bytes(&self) -> usize {
         self.places.iter().map(|place| place.tier.bytes()).sum()
+    }
+
+    /// Stepped mode: bytes of all rooms that are readable and writable.
+    pub(crate) fn committed_bytes(&self) -> usize {
+        self.used_rooms().map(|room| Chunks(self.committed(room)).in_bytes()).sum()
+    }
+
+    fn committed(&self, room: RoomIndex) -> u32 {
+        // Relaxed: a hint; whoever claims the room looks again.
+        self.room(room).map_or(0, |record| record.committed.load(Ordering::Relaxed))
     }
 
     /// The record of a room.
@@ -192,7 +200,7 @@ impl Rooms {
 
     /// Claims a room for a block of `chunks` at a multiple of `align_bytes`. A warm one if there is one that fits: the
     /// one with the least warm memory that covers the block, else the warmest. For a block that must be zero (`zeroed`)
-    /// a cold one: what is warm would have to be written, and a program that asks for zeroes may never touch most of
+    /// one without old data: that would have to be written, and a program that asks for zeroes may never touch most of
     /// them.
     pub(crate) fn allocate<O: Os>(
         &self,
@@ -206,63 +214,70 @@ impl Rooms {
             return None;
         }
         let least_bytes = chunks.in_bytes().max(align_bytes);
-        while let Some(room) = self.best_used(chunks, least_bytes, zeroed) {
-            match self.claim(kernel, room, chunks) {
+        let wish = Wish { chunks: chunks.0, least_bytes, zeroed, kept: false, committed: false };
+        self.claim_best_used(kernel, wish)
+            .or_else(|| self.unused(wish.least_bytes).find_map(|room| self.claim(kernel, room, chunks).ok()))
+            // Before this gives up: what is kept for another block.
+            .or_else(|| self.claim_best_used(kernel, Wish { kept: true, zeroed: false, ..wish }))
+    }
+
+    fn claim_best_used<O: Os>(&self, kernel: &Kernel<O>, mut wish: Wish) -> Option<Claimed> {
+        while let Some(room) = self.best_used(wish) {
+            match self.claim(kernel, room, Chunks(wish.chunks)) {
                 Ok(claimed) => return Some(claimed),
                 Err(Refused::Taken) => {}
-                Err(Refused::ByKernel) => return None,
-            }
-        }
-        // Relaxed: a hint that keeps commits few.
-        let reached = || self.reached.iter().map(|reached| reached.load(Ordering::Relaxed)).sum::<u32>();
-        if self.stepped && reached() >= STEPPED_ROOMS_MAX {
-            return None;
-        }
-        let half_free =
-            |number: &usize| self.places.get(*number).is_some_and(|place| self.in_use(*number) < place.tier.count / 2);
-        for number in (0..TIERS).filter(half_free).chain((0..TIERS).rev()) {
-            let Some(place) = self.places.get(number).filter(|place| place.tier.room_bytes() >= least_bytes) else {
-                continue;
-            };
-            for room in (place.first..place.first + place.tier.count).map(RoomIndex) {
-                if !self.state(room).is_some_and(|state| state.is_available() && (!zeroed || state.warm() == 0)) {
-                    continue;
-                }
-                match self.claim(kernel, room, chunks) {
-                    Ok(claimed) => {
-                        if let Some(reached) = self.reached.get(number) {
-                            // Relaxed: a bound for scans; a room is visible to them once this is.
-                            reached.fetch_max(room.0 - place.first + 1, Ordering::Relaxed);
-                        }
-                        return Some(claimed);
-                    }
-                    Err(Refused::Taken) => {}
-                    Err(Refused::ByKernel) => return None,
-                }
+                Err(Refused::ByKernel) if wish.committed => return None,
+                // One that is less warm may do without the kernel.
+                Err(Refused::ByKernel) => wish.committed = true,
             }
         }
         None
     }
 
-    /// The free room, of those of `least_bytes` or more that were used before, that suits a block of `chunks` best.
-    fn best_used(&self, chunks: Chunks, least_bytes: usize, zeroed: bool) -> Option<RoomIndex> {
+    /// Rooms of `least_bytes` or more that were never used, in the order in which they are to be used.
+    fn unused(&self, least_bytes: usize) -> impl Iterator<Item = RoomIndex> {
+        let half_free =
+            |number: &usize| self.places.get(*number).is_some_and(|place| self.in_use(*number) < place.tier.count / 2);
+        // Relaxed: a hint that keeps commits few.
+        let reached = || self.reached.iter().map(|reached| reached.load(Ordering::Relaxed)).sum::<u32>();
+        let exhausted = self.stepped && reached() >= STEPPED_ROOMS_MAX;
+        let tiers = (0..TIERS).filter(half_free).chain((0..TIERS).rev()).take(if exhausted { 0 } else { 2 * TIERS });
+        tiers
+            .filter_map(|number| self.places.get(number).zip(self.reached.get(number)))
+            .filter(move |(place, _)| place.tier.room_bytes() >= least_bytes)
+            // Relaxed: a hint.
+            .flat_map(|(place, reached)| {
+                (reached.load(Ordering::Relaxed)..place.tier.count).map(|room| place.first + room)
+            })
+            .map(RoomIndex)
+    }
+
+    /// The free room, of those that were used before, that suits a wish best.
+    fn best_used(&self, wish: Wish) -> Option<RoomIndex> {
         let mut best: Option<(RoomIndex, u32)> = None;
         for (place, reached) in self.places.iter().zip(&self.reached) {
-            if place.tier.room_bytes() < least_bytes {
+            if place.tier.room_bytes() < wish.least_bytes {
                 continue;
             }
             // Relaxed: a hint.
             for room in (place.first..place.first + reached.load(Ordering::Relaxed)).map(RoomIndex) {
-                let Some(state) = self.state(room).filter(|state| state.is_available()) else { continue };
+                let Some(state) = self.state(room).filter(|state| state.is_available(wish.chunks)) else { continue };
+                if wish.committed && self.committed(room) < wish.chunks {
+                    continue;
+                }
+                if !wish.kept && self.keep(room) > wish.chunks.saturating_mul(2)
+                    || wish.zeroed && state.dirty() > 0 && !self.is_kept_for(room, Chunks(wish.chunks))
+                {
+                    continue;
+                }
                 let warm = state.warm();
-                // In stepped mode a cold room that is committed already is worth having: no call is due.
-                let wanted = if zeroed { warm == 0 && self.stepped } else { warm > 0 || self.stepped };
-                let better = best.is_none_or(
-                    |(_, had)| {
-                        if had >= chunks.0 { warm >= chunks.0 && warm < had } else { warm > had }
-                    },
-                );
-                if wanted && better {
+                let better =
+                    best.is_none_or(
+                        |(_, had)| {
+                            if had >= wish.chunks { warm >= wish.chunks && warm < had } else { warm > had }
+                        },
+                    );
+                if better {
                     best = Some((room, warm));
                 }
             }
@@ -270,22 +285,69 @@ impl Rooms {
         best.map(|(room, _)| room)
     }
 
-    fn claim<O: Os>(&self, kernel: &Kernel<O>, room: RoomIndex, chunks: Chunks) -> Result<Claimed, Refused> {
-        let ((base, _, number), record) = self.place_of(room).zip(self.room(room)).ok_or(Refused::Taken)?;
-        let warm = record.word.claim(chunks.0).ok_or(Refused::Taken)?;
-        if !self.ensure_committed(kernel, room, chunks) {
-            record.word.cancel(warm);
-            return Err(Refused::ByKernel);
+    /// Whether there are rooms, and whether one of them is left for the next huge block.
+    pub(crate) fn availability(&self) -> Availability {
+        if self.rooms.is_empty() {
+            return Availability::None;
         }
-        if let Some(in_use) = self.in_use.get(number) {
-            // Relaxed: a hint that spreads blocks over the tiers.
-            in_use.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(Claimed { base, warm: Chunks(warm) })
+        let is_left = |room| self.state(room).is_some_and(|state| !state.is_in_use());
+        let left = self.used_rooms().any(is_left) || self.unused(0).next().is_some();
+        if left { Availability::Left } else { Availability::Exhausted }
     }
 
-    /// Stepped mode: makes sure that the owner of the room can use its first `chunks`.
-    fn ensure_committed<O: Os>(&self, kernel: &Kernel<O>, room: RoomIndex, chunks: Chunks) -> bool {
+    fn claim<O: Os>(&self, kernel: &Kernel<O>, room: RoomIndex, chunks: Chunks) -> Result<Claimed, Refused> {
+        let ((base, _, number), record) = self.place_of(room).zip(self.room(room)).ok_or(Refused::Taken)?;
+        let before = record.word.claim(chunks.0).ok_or(Refused::Taken)?;
+        if !self.ensure_committed(kernel, room, chunks, By::Application) {
+            record.word.cancel(before);
+            return Err(Refused::ByKernel);
+        }
+        // Relaxed, here and below: hints. That the room was kept tells the governor who looks for it.
+        let kept = record.keep.swap(0, Ordering::Relaxed);
+        record.grown.store(false, Ordering::Relaxed);
+        if let Some(in_use) = self.in_use.get(number) {
+            in_use.fetch_add(1, Ordering::Relaxed);
+        }
+        self.note_reached(room);
+        self.note_cold(chunks.0, before.warm());
+        Ok(Claimed { room, base, dirty: Chunks(before.dirty()), leaves_kept: kept > 0 && before.warm() > chunks.0 })
+    }
+
+    fn note_cold(&self, chunks: u32, warm: u32) {
+        if chunks > warm {
+            // Relaxed: a sum.
+            self.cold_claims.fetch_add(u64::from(chunks - warm), Ordering::Relaxed);
+        }
+    }
+
+    /// Chunks that blocks were given while they were cold, so far.
+    pub(crate) fn cold_claims(&self) -> u64 {
+        // Relaxed: a sum.
+        self.cold_claims.load(Ordering::Relaxed)
+    }
+
+    fn note_reached(&self, room: RoomIndex) {
+        let Some((_, _, number)) = self.place_of(room) else { return };
+        if let Some((place, reached)) = self.places.get(number).zip(self.reached.get(number)) {
+            // Relaxed: a bound for scans; a room is visible to them once this is.
+            reached.fetch_max(room.0 - place.first + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Chunks from the start of a room that are kept warm.
+    fn keep(&self, room: RoomIndex) -> u32 {
+        // Relaxed: a hint.
+        self.room(room).map_or(0, |record| record.keep.load(Ordering::Relaxed))
+    }
+
+    /// Warm chunks of a room that neither a block covers nor is kept.
+    pub(crate) fn retired(&self, room: RoomIndex) -> u32 {
+        self.state(room).map_or(0, |state| state.retired(self.keep(room)))
+    }
+
+    /// Stepped mode: makes sure that the owner of the room, or the governor for one to come, can use its first
+    /// `chunks`.
+    fn ensure_committed<O: Os>(&self, kernel: &Kernel<O>, room: RoomIndex, chunks: Chunks, by: By) -> bool {
         if !self.stepped {
             return true;
         }
@@ -296,39 +358,109 @@ impl Rooms {
             return true;
         }
         let now = kernel.os().coarse_now();
-        let missing_bytes = Chunks(chunks.0 - have).in_bytes();
-        if self.refusal.covers(now, missing_bytes) {
-            return false;
-        }
-        let room_chunks = (tier.room_bytes() >> CHUNK_SHIFT) as u32;
-        let step = next_step(Chunks(have).in_bytes(), STEP_BYTES_MIN, STEP_GROWTH) >> CHUNK_SHIFT;
-        let step = (step as u32).max(chunks.0).min(room_chunks);
-        for target in [step, chunks.0] {
+        let missing_bytes = |target: u32| Chunks(target - have).in_bytes();
+        let ample = step_from(have, tier).max(chunks.0);
+        // A step that was refused lately is not taken, and not worth a look.
+        let allowed = if self.refusal.covers(now, missing_bytes(ample)) {
+            !self.locking.is_refused()
+        } else {
+            self.locking.allows_step(kernel, missing_bytes(ample), by)
+        };
+        let step = if allowed { ample } else { chunks.0 };
+        let mut next = Some(step as usize);
+        while let Some(target) = next.map(|target| target as u32) {
+            next = smaller_step(have as usize, target as usize, chunks.0 as usize);
+            if self.refusal.covers(now, missing_bytes(target)) {
+                continue;
+            }
             // SAFETY: 1. `have < chunks <= target <= room_chunks`: the range lies in the room.
-            //         2. The caller owns the room, so nobody else commits it, and it is untouched from `have` on.
+            //         2. The range is untouched, or was committed by another thread meanwhile: that does no harm.
             let worked = unsafe {
                 let start = base.byte_add(Chunks(have).in_bytes());
-                kernel.commit(start, Chunks(target - have).in_bytes(), By::Application)
+                self.locking.commit(kernel, start, missing_bytes(target), by)
             };
             if worked.is_ok() {
                 // Release: pairs with the Acquire above.
-                record.committed.store(target, Ordering::Release);
+                record.committed.fetch_max(target, Ordering::Release);
                 return true;
             }
+            self.refusal.note(now, missing_bytes(target));
         }
-        self.refusal.note(now, missing_bytes);
         false
+    }
+
+    /// Whether a block of `chunks` fits into a room.
+    pub(crate) fn fits(&self, room: RoomIndex, chunks: Chunks) -> bool {
+        self.place_of(room).is_some_and(|(_, tier, _)| chunks.in_bytes() <= tier.room_bytes())
+    }
+
+    /// Forked child: ends the work of the parent's governor on a room, of which nothing is known but that it is under
+    /// way. All that the room may hold counts as warm.
+    pub(crate) fn recover(&self, room: RoomIndex) {
+        let Some(((_, tier, _), record)) = self.place_of(room).zip(self.room(room)) else { return };
+        let room_chunks = (tier.room_bytes() >> CHUNK_SHIFT) as u32;
+        // Relaxed: the child has one thread.
+        let committed = if self.stepped { record.committed.load(Ordering::Relaxed) } else { room_chunks };
+        record.word.recover(committed);
     }
 
     /// Owner: makes the block cover `chunks` in place. `None` if the room is too small, a purge runs in it, or the
     /// kernel refuses: the block is as before. Says whether chunks became free.
     pub(crate) fn resize<O: Os>(&self, kernel: &Kernel<O>, room: RoomIndex, chunks: Chunks) -> Option<bool> {
         let (_, tier, _) = self.place_of(room)?;
-        if tier.room_bytes() < chunks.in_bytes() || !self.ensure_committed(kernel, room, chunks) {
+        if tier.room_bytes() < chunks.in_bytes() || !self.ensure_committed(kernel, room, chunks, By::Application) {
             return None;
         }
-        let before = self.room(room)?.word.resize(chunks.0)?;
+        let record = self.room(room)?;
+        let before = record.word.resize(chunks.0)?;
+        self.note_cold(chunks.0, before.warm());
+        if self.stepped && chunks.0 > before.live() {
+            // Relaxed: hints for the governor, which is rung for.
+            record.grown.store(true, Ordering::Relaxed);
+            if self.wants_step(record) {
+                self.grown.store(true, Ordering::Relaxed);
+            }
+        }
         Some(chunks.0 < before.live())
+    }
+
+    fn wants_step(&self, record: &Room) -> bool {
+        // Relaxed: hints.
+        let committed = Chunks(record.committed.load(Ordering::Relaxed)).in_bytes();
+        let live = Chunks(record.word.state().live()).in_bytes();
+        record.grown.load(Ordering::Relaxed) && wants_step(live, committed)
+    }
+
+    /// Whether some room wants its next step.
+    pub(crate) fn wants_commit(&self) -> bool {
+        // Relaxed: a hint.
+        self.grown.load(Ordering::Relaxed)
+    }
+
+    /// Governor: commits the next step of a room whose block has grown, whole or not at all. Says whether it did.
+    pub(crate) fn commit_ahead<O: Os>(&self, kernel: &Kernel<O>) -> bool {
+        // Relaxed: a hint; a block that grows on sets it again.
+        if !self.grown.swap(false, Ordering::Relaxed) {
+            return false;
+        }
+        let wanting = self.used_rooms().find_map(|room| {
+            let record = self.room(room)?;
+            let (_, tier, _) = self.place_of(room)?;
+            // Relaxed: a hint.
+            let committed = record.committed.load(Ordering::Relaxed);
+            let wants = self.wants_step(record) && Chunks(committed).in_bytes() < tier.room_bytes();
+            let step = step_from(committed, tier);
+            wants.then_some((room, Chunks(step), Chunks(step.saturating_sub(committed))))
+        });
+        let stepped = wanting.is_some_and(|(room, chunks, missing)| {
+            self.locking.allows_step(kernel, missing.in_bytes(), By::Governor)
+                && self.ensure_committed(kernel, room, chunks, By::Governor)
+        });
+        if stepped {
+            // Relaxed: as above. There may be another.
+            self.grown.store(true, Ordering::Relaxed);
+        }
+        stepped
     }
 
     /// Owner: gives the room back. `None` if it was not in use. Says whether it holds memory.
@@ -347,18 +479,80 @@ impl Rooms {
         self.room(room).map(|record| record.word.state())
     }
 
-    /// Takes up to `chunks_max` warm chunks above the block in a room, or of a free one, out of use for a purge.
+    /// Governor: takes up to `chunks_max` warm chunks above the block in a room, or of a free one above those that are
+    /// kept, out of use for a purge.
     pub(crate) fn begin_purge(&self, room: RoomIndex, chunks_max: Chunks) -> Option<(Piece, NonNull<u8>)> {
+        self.place(room, self.room(room)?.word.begin_purge(chunks_max.0, self.keep(room))?)
+    }
+
+    fn place(&self, room: RoomIndex, piece: Piece) -> Option<(Piece, NonNull<u8>)> {
         let (base, ..) = self.place_of(room)?;
-        let piece = self.room(room)?.word.begin_purge(chunks_max.0)?;
         // SAFETY: the piece lies in the room.
         Some((piece, unsafe { base.byte_add(Chunks(piece.from).in_bytes()) }))
     }
 
-    /// Ends what `begin_purge` started.
-    pub(crate) fn finish_purge(&self, room: RoomIndex, piece: Piece, purged: bool) {
+    /// Governor: ends what one of these began.
+    pub(crate) fn finish(&self, room: RoomIndex, piece: Piece, resident: bool) {
         if let Some(record) = self.room(room) {
-            record.word.finish_purge(piece, purged);
+            record.word.finish(piece, resident);
+            // Relaxed: a hint.
+            self.warming.store(0, Ordering::Relaxed);
         }
+    }
+}
+
+/// Chunks of a room to commit in all, where `have` are committed.
+fn step_from(have: u32, tier: Tier) -> u32 {
+    let step_bytes = next_step(Chunks(have).in_bytes(), STEP_BYTES_MIN, STEP_GROWTH).min(tier.room_bytes());
+    (step_bytes >> CHUNK_SHIFT) as u32
+}
+
+/// What a request wants of a room.
+#[derive(Clone, Copy)]
+struct Wish {
+    chunks: u32,
+    /// Bytes that the room must have.
+    least_bytes: usize,
+    /// Whether it must hold no old data.
+    zeroed: bool,
+    /// Whether one that is kept for a much larger block will do.
+    kept: bool,
+    /// Stepped mode: whether it must be committed as far as the block goes.
+    committed: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::atomic::AtomicU64;
+
+    #[test]
+    fn a_room_that_a_block_took_in_the_moment_in_which_it_was_picked_is_not_kept() {
+        let record = || Room {
+            word: RoomWord::from_word(AtomicU64::new(0)),
+            committed: AtomicU32::new(0),
+            retired_ms: AtomicU32::new(0),
+            keep: AtomicU32::new(0),
+            queued: AtomicBool::new(false),
+            grown: AtomicBool::new(false),
+        };
+        let records: Vec<Room> = (0..2).map(|_| record()).collect();
+        let base = NonNull::new(core::ptr::without_provenance_mut(1 << 40)).unwrap();
+        let tier = Tier { room_shift: 30, count: 2 };
+        let region = Region { start: 0, bytes: 2 << 30 };
+        let tiers = [tier, Tier::NONE, Tier::NONE, Tier::NONE, Tier::NONE];
+        let locking = std::boxed::Box::leak(std::boxed::Box::new(Locking::none()));
+        let rooms = Rooms::new(base, region, tiers, records.leak(), false, locking);
+        let (room, record) = (RoomIndex(0), rooms.room(RoomIndex(0)).unwrap());
+        record.keep.store(20, Ordering::Relaxed);
+        assert_eq!(rooms.kept(room), (true, Chunks(0)));
+        // The block's thread had looked whether the room is kept before it was.
+        assert!(record.word.claim(20).is_some());
+        assert_eq!(rooms.kept(room), (false, Chunks(20)));
+        assert!(rooms.begin_warm(room, Chunks(1)).is_none());
     }
 }

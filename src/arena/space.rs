@@ -2,17 +2,18 @@
 //!
 //! Invariant: a run has one owner from the exchange that claimed its bits to the one that gives them back. Which chunks
 //! are worth a look is kept in seven buckets by free slices; they are hints, repaired by whoever finds one wrong.
-//! Chunks at or above a frontier have never been used and are in no bucket.
+//! Chunks at or above a frontier (`arena::frontier`) have never been used and are in no bucket.
 
 use core::ptr::NonNull;
 
+use super::frontier::Frontier;
 use super::layout::BUCKETS;
-use super::prefix::Prefix;
-use crate::atomic::{AtomicBool, AtomicU32, Ordering};
+use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::limits::{CHUNK_BYTES, FIRST_WIDE_CHUNKS, SLICE_BYTES, SLICES_PER_CHUNK};
 use crate::lockfree::hint_set::HintSet;
-use crate::lockfree::slice_bitmap::{ChunkState, SliceBitmap};
+use crate::lockfree::slice_bitmap::{ChunkState, Claim, SliceBitmap};
 use crate::os::{Kernel, Os};
+use crate::stats::counters::By;
 use crate::units::{ChunkIndex, SliceIndex, Slices};
 
 /// Bytes of the header that each slice has in the headers region. Two cache lines: the first for the owner, the second
@@ -62,28 +63,26 @@ pub(crate) trait Retire {
 pub(crate) struct Space {
     base: NonNull<u8>,
     headers: NonNull<u8>,
-    /// Chunks in small pages at the start; the chunk after them is a gap. Zero if there are none.
-    first_count: u32,
     chunks: &'static [Chunk],
     buckets: [HintSet<'static>; BUCKETS],
-    /// First chunk never used, below and above the gap. Any thread, only grow.
-    first_frontier: AtomicU32,
-    frontier: AtomicU32,
-    first_prefix: Prefix,
-    blocks_prefix: Prefix,
-    headers_prefix: Prefix,
+    frontier: Frontier,
+    /// Whether chunks are pages of the explicit pool, which stay for ever: purged, they would not be set aside any
+    /// more.
+    is_pool: bool,
+    /// Whether nothing more is handed out. Any thread.
+    closed: AtomicBool,
+    /// Chunks that hugepages back, handed out while they were cold. Any thread.
+    cold_claims: AtomicU64,
 }
 
 /// The parts that a space is made of.
 pub(crate) struct SpaceParts {
     pub(crate) base: NonNull<u8>,
     pub(crate) headers: NonNull<u8>,
-    pub(crate) first_count: u32,
     pub(crate) chunks: &'static [Chunk],
     pub(crate) buckets: [HintSet<'static>; BUCKETS],
-    pub(crate) first_prefix: Prefix,
-    pub(crate) blocks_prefix: Prefix,
-    pub(crate) headers_prefix: Prefix,
+    pub(crate) frontier: Frontier,
+    pub(crate) is_pool: bool,
 }
 
 fn bucket_of(state: ChunkState) -> Option<usize> {
@@ -113,18 +112,15 @@ fn first_bucket(count: u32) -> usize {
 
 impl Space {
     pub(crate) fn new(parts: SpaceParts) -> Self {
-        let blocks_start = if parts.first_count == 0 { 0 } else { parts.first_count + 1 };
         Space {
             base: parts.base,
             headers: parts.headers,
-            first_count: parts.first_count,
             chunks: parts.chunks,
             buckets: parts.buckets,
-            first_frontier: AtomicU32::new(0),
-            frontier: AtomicU32::new(blocks_start),
-            first_prefix: parts.first_prefix,
-            blocks_prefix: parts.blocks_prefix,
-            headers_prefix: parts.headers_prefix,
+            frontier: parts.frontier,
+            is_pool: parts.is_pool,
+            closed: AtomicBool::new(false),
+            cold_claims: AtomicU64::new(0),
         }
     }
 
@@ -145,8 +141,8 @@ impl Space {
 
     /// Bytes from the base whose slices have committed headers.
     pub(crate) fn reached_bytes(&self) -> usize {
-        let headers = self.headers_prefix.committed_bytes() / HEADER_BYTES;
-        headers.saturating_mul(SLICE_BYTES).min(self.bytes())
+        let [.., headers] = self.frontier.committed_bytes();
+        (headers / HEADER_BYTES).saturating_mul(SLICE_BYTES).min(self.bytes())
     }
 
     /// The record of a chunk.
@@ -154,29 +150,42 @@ impl Space {
         self.chunks.get(chunk.0 as usize)
     }
 
+    /// The state of a chunk at this moment.
+    pub(crate) fn chunk_state(&self, chunk: ChunkIndex) -> Option<ChunkState> {
+        self.chunk(chunk).map(|record| record.bitmap.state())
+    }
+
+    /// Whether chunks are pages of the explicit pool.
+    pub(crate) fn is_pool(&self) -> bool {
+        self.is_pool
+    }
+
+    /// Hands nothing more out.
+    pub(crate) fn close(&self) {
+        // Relaxed: a forked child has one thread.
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    fn is_closed(&self) -> bool {
+        // Relaxed: as above.
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Where the used part ends.
+    pub(crate) fn frontier(&self) -> &Frontier {
+        &self.frontier
+    }
+
+    /// Chunks that have been in use at some time.
+    pub(crate) fn used_chunks(&self) -> impl Iterator<Item = ChunkIndex> {
+        self.frontier.used_chunks()
+    }
+
     /// The first byte of a slice.
     pub(crate) fn address(&self, slice: SliceIndex) -> NonNull<u8> {
         debug_assert!(slice.offset_bytes() <= self.bytes());
         // SAFETY: slices come from runs of this space, so the offset is at most its size.
         unsafe { self.base.byte_add(slice.offset_bytes()) }
-    }
-
-    /// First chunk of the region in hugepages.
-    fn blocks_start(&self) -> u32 {
-        if self.first_count == 0 { 0 } else { self.first_count + 1 }
-    }
-
-    /// Whether hugepages back the chunk.
-    pub(crate) fn is_huge_backed(&self, chunk: ChunkIndex) -> bool {
-        chunk.0 >= self.blocks_start()
-    }
-
-    /// Chunks that have been in use at some time: below each frontier.
-    pub(crate) fn used_chunks(&self) -> impl Iterator<Item = ChunkIndex> {
-        // Relaxed: a hint for a scan.
-        let first = self.first_frontier.load(Ordering::Relaxed);
-        let blocks = self.frontier.load(Ordering::Relaxed);
-        (0..first).chain(self.blocks_start()..blocks).map(ChunkIndex)
     }
 
     /// Claims `count` slices at a multiple of `align_bytes`, a power of two. Prefers the fullest chunk that fits; more
@@ -189,7 +198,9 @@ impl Space {
         zeroed: bool,
         sink: &impl Retire,
     ) -> Option<Run> {
-        if count.0 <= SLICES_PER_CHUNK && align_bytes <= CHUNK_BYTES {
+        if self.is_closed() {
+            None
+        } else if count.0 <= SLICES_PER_CHUNK && align_bytes <= CHUNK_BYTES {
             let align = (align_bytes / SLICE_BYTES).max(1) as u32;
             self.allocate_in_chunk(kernel, count, align)
         } else {
@@ -198,10 +209,10 @@ impl Space {
     }
 
     fn allocate_in_chunk<O: Os>(&self, kernel: &Kernel<O>, count: Slices, align: u32) -> Option<Run> {
-        // Relaxed: a hint that steers placement.
-        let small_program = self.first_frontier.load(Ordering::Relaxed) < FIRST_WIDE_CHUNKS.min(self.first_count);
+        let [first_count, first_used] = self.frontier.first_chunks();
+        let small_program = first_used < FIRST_WIDE_CHUNKS.min(first_count);
         let in_first = count.0 == 1 || small_program;
-        let lowest = if in_first { 0 } else { self.blocks_start() as usize };
+        let lowest = if in_first { 0 } else { self.frontier.blocks_start() as usize };
         self.search(lowest, TRIES_PER_BUCKET, count, align)
             .or_else(|| self.claim_fresh(kernel, in_first, count, align))
             // Before this space gives up: every chunk, wherever it lies.
@@ -230,10 +241,11 @@ impl Space {
     /// Claims a run in a chunk that was never used.
     fn claim_fresh<O: Os>(&self, kernel: &Kernel<O>, in_first: bool, count: Slices, align: u32) -> Option<Run> {
         loop {
-            let fresh_first = if in_first { self.take_fresh_first(kernel) } else { None };
-            let fresh = fresh_first.or_else(|| self.take_fresh(kernel, 1, CHUNK_BYTES))?;
+            let fresh_first = if in_first { self.frontier.take_first(kernel) } else { None };
+            let fresh = fresh_first.or_else(|| self.take_fresh(kernel, 1, CHUNK_BYTES, By::Application))?;
             // A fresh chunk is in no bucket yet. If a neighbour has grown into it, what is left of it is for others.
             let claim = self.chunk(fresh)?.bitmap.claim_run(count.0, align);
+            self.note_cold(fresh, claim);
             self.moved(fresh, None, claim.map_or(Some(FREE_ZERO), |claim| bucket_of(claim.after)));
             if let Some(claim) = claim {
                 return Some(Run { start: fresh.slice(claim.start), count, zeroed: claim.zeroed });
@@ -243,6 +255,7 @@ impl Space {
 
     fn claim_in(&self, chunk: ChunkIndex, count: Slices, align: u32) -> Option<Run> {
         let claim = self.chunk(chunk)?.bitmap.claim_run(count.0, align)?;
+        self.note_cold(chunk, Some(claim));
         self.moved(chunk, bucket_of(claim.before), bucket_of(claim.after));
         Some(Run { start: chunk.slice(claim.start), count, zeroed: claim.zeroed })
     }
@@ -273,14 +286,14 @@ impl Space {
     ) -> Option<Run> {
         let chunks = count.0.div_ceil(SLICES_PER_CHUNK);
         let [dirty, zero] = [self.buckets.get(FREE_DIRTY)?, self.buckets.get(FREE_ZERO)?];
-        let mut from = self.blocks_start();
+        let mut from = self.frontier.blocks_start();
         for _ in 0..tries {
             let dirty = if zeroed { None } else { dirty.first_from(from as usize) };
             let next = match (dirty, zero.first_from(from as usize)) {
                 (Some(one), Some(other)) => one.min(other),
                 (one, other) => one.or(other)?,
             };
-            let start = self.align_chunk(next as u32, align_bytes)?;
+            let start = self.frontier.align(next as u32, align_bytes)?;
             let obstacle = (start..start.saturating_add(chunks)).find(|chunk| !self.is_free(*chunk, zeroed));
             let claimed = match obstacle {
                 Some(_) => None,
@@ -304,7 +317,7 @@ impl Space {
     ) -> Option<Run> {
         let chunks = count.0.div_ceil(SLICES_PER_CHUNK);
         loop {
-            let first = self.take_fresh(kernel, chunks, align_bytes)?;
+            let first = self.take_fresh(kernel, chunks, align_bytes, By::Application)?;
             let start = first.slice(0);
             if let Some(zeroed) = self.claim_exactly(start, count, sink) {
                 return Some(Run { start, count, zeroed });
@@ -316,17 +329,20 @@ impl Space {
         }
     }
 
-    /// The first chunk at or after `chunk` whose address is a multiple of `align_bytes`.
-    fn align_chunk(&self, chunk: u32, align_bytes: usize) -> Option<u32> {
-        let address = self.base.addr().get().checked_add(ChunkIndex(chunk).offset_bytes())?;
-        let aligned = address.checked_next_multiple_of(align_bytes)?;
-        u32::try_from((aligned - self.base.addr().get()) / CHUNK_BYTES).ok()
+    /// The next `count` chunks in hugepages that were never used. What is passed over for their alignment is for
+    /// others.
+    fn take_fresh<O: Os>(&self, kernel: &Kernel<O>, count: u32, align_bytes: usize, by: By) -> Option<ChunkIndex> {
+        let (passed_over, first) = self.frontier.take(kernel, count, align_bytes, by)?;
+        for chunk in passed_over {
+            self.moved(ChunkIndex(chunk), None, Some(FREE_ZERO));
+        }
+        Some(first)
     }
 
     /// Whether a chunk below the frontier is free, and holds no old data if it must be `zeroed`.
     fn is_free(&self, chunk: u32, zeroed: bool) -> bool {
-        // Relaxed: a hint, the claim decides.
-        chunk < self.frontier.load(Ordering::Relaxed)
+        // A hint, the claim decides.
+        chunk < self.frontier.blocks()
             && self.chunk(ChunkIndex(chunk)).is_some_and(|record| {
                 let state = record.bitmap.state();
                 state.is_unused() && !(zeroed && state.is_dirty())
@@ -335,6 +351,15 @@ impl Space {
 
     /// Claims exactly the run at `start`, or nothing. Says whether it reads as zeroes.
     fn claim_exactly(&self, start: SliceIndex, count: Slices, sink: &impl Retire) -> Option<bool> {
+        // Cheap refusal first: a chunk that was claimed and given back counts as used, and would be purged for nothing.
+        let is_taken = |part: &Run| {
+            let mut places = part.start.in_chunk()..part.start.in_chunk() + part.count.0;
+            let state = self.chunk(part.start.chunk()).map(|chunk| chunk.bitmap.state());
+            state.is_none_or(|state| places.any(|place| state.is_used(place)))
+        };
+        if parts(start, count).any(|(part, _)| is_taken(&part)) {
+            return None;
+        }
         let mut zeroed = true;
         for (part, done) in parts(start, count) {
             let claim =
@@ -342,6 +367,7 @@ impl Space {
             match claim {
                 Some(claim) => {
                     zeroed &= claim.zeroed;
+                    self.note_cold(part.start.chunk(), Some(claim));
                     self.moved(part.start.chunk(), bucket_of(claim.before), bucket_of(claim.after));
                 }
                 None => {
@@ -364,20 +390,23 @@ impl Space {
         sink: &impl Retire,
     ) -> Option<bool> {
         let last = SliceIndex(start.0.checked_add(count.0)?.checked_sub(1)?).chunk();
-        // Relaxed: chunks below the frontier stay committed.
-        if !self.is_huge_backed(start.chunk()) && last.0 >= self.first_frontier.load(Ordering::Relaxed) {
+        let [_, first_used] = self.frontier.first_chunks();
+        if self.is_closed() {
             return None;
         }
-        // Relaxed: a stale value makes the exchange below fail.
-        let frontier = self.frontier.load(Ordering::Relaxed);
-        if self.is_huge_backed(start.chunk()) && last.0 >= frontier {
-            let missing = last.0 + 1 - frontier;
+        if !self.frontier.is_huge_backed(start.chunk()) && last.0 >= first_used {
+            return None;
+        }
+        // A stale value makes `advance` fail.
+        let fresh = self.frontier.blocks();
+        if self.frontier.is_huge_backed(start.chunk()) && last.0 >= fresh {
+            let missing = last.0 + 1 - fresh;
             // Cheap refusal first: what lies below the frontier must be free.
-            if (start.chunk().0 + 1..frontier).any(|chunk| !self.is_free(chunk, false)) {
+            if (start.chunk().0 + 1..fresh).any(|chunk| !self.is_free(chunk, false)) {
                 return None;
             }
-            self.advance(kernel, frontier, missing)?;
-            for chunk in frontier..=last.0 {
+            self.frontier.advance(kernel, fresh, missing, By::Application)?;
+            for chunk in fresh..=last.0 {
                 self.moved(ChunkIndex(chunk), None, Some(FREE_ZERO));
             }
         }
@@ -391,11 +420,81 @@ impl Space {
             let Some(chunk) = self.chunk(index) else { return false };
             let Some((before, after)) = chunk.bitmap.release(part.start.in_chunk(), part.count.0) else { return false };
             self.moved(index, bucket_of(before), bucket_of(after));
-            if after.is_unused() && after.is_dirty() {
+            if after.is_unused() && after.is_dirty() && !self.is_pool {
                 sink.retire_chunk(index);
             }
         }
         true
+    }
+
+    /// Counts a claim of a chunk that was cold: the program will have to find memory for it.
+    fn note_cold(&self, chunk: ChunkIndex, claim: Option<Claim>) {
+        let was_cold = claim.is_some_and(|claim| claim.before.is_unused() && !claim.before.is_dirty());
+        if was_cold && !self.is_pool && self.frontier.is_huge_backed(chunk) {
+            // Relaxed: a sum.
+            self.cold_claims.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Chunks that hugepages back, handed out while they were cold, so far.
+    pub(crate) fn cold_claims(&self) -> u64 {
+        // Relaxed: a sum.
+        self.cold_claims.load(Ordering::Relaxed)
+    }
+
+    /// Chunks that are free and hold old data: in small pages, and in hugepages. Hints, counted one by one.
+    pub(crate) fn retired_chunks(&self) -> [usize; 2] {
+        if self.is_pool {
+            return [0, 0];
+        }
+        let count = |from| self.buckets.get(FREE_DIRTY).map_or(0, |bucket| bucket.count_from(from));
+        let huge = count(self.frontier.blocks_start() as usize);
+        [count(0).saturating_sub(huge), huge]
+    }
+
+    /// Takes the hint that a chunk is retired away, as the removal of a neighbour does for a moment.
+    #[cfg(test)]
+    pub(crate) fn hide_retired(&self, chunk: ChunkIndex) {
+        self.buckets[FREE_DIRTY].remove(chunk.0 as usize);
+    }
+
+    /// Governor: takes a cold chunk that hugepages back out of use, to make it warm: one that was purged, else one that
+    /// was never used.
+    pub(crate) fn begin_warm<O: Os>(&self, kernel: &Kernel<O>, sink: &impl Retire) -> Option<ChunkIndex> {
+        if self.is_pool {
+            return None;
+        }
+        let mut from = self.frontier.blocks_start() as usize;
+        for _ in 0..TRIES_PER_BUCKET {
+            let Some(found) = self.buckets.get(FREE_ZERO).and_then(|bucket| bucket.first_from(from)) else { break };
+            if self.take_cold(ChunkIndex(found as u32), sink) {
+                return Some(ChunkIndex(found as u32));
+            }
+            self.repair(ChunkIndex(found as u32), FREE_ZERO);
+            from = found + 1;
+        }
+        let fresh = self.take_fresh(kernel, 1, CHUNK_BYTES, By::Governor)?;
+        let taken = self.take_cold(fresh, sink);
+        if !taken {
+            // A neighbour has grown into it: what is left of it is for others.
+            self.moved(fresh, None, Some(FREE_ZERO));
+        }
+        taken.then_some(fresh)
+    }
+
+    fn take_cold(&self, index: ChunkIndex, sink: &impl Retire) -> bool {
+        if !self.is_free(index.0, true) {
+            return false;
+        }
+        let Some(claim) = self.chunk(index).and_then(|chunk| chunk.bitmap.claim_at(0, SLICES_PER_CHUNK)) else {
+            return false;
+        };
+        self.moved(index, bucket_of(claim.before), None);
+        if !claim.zeroed {
+            // It was used in this very moment.
+            self.free(index.slice(0), Slices(SLICES_PER_CHUNK), sink);
+        }
+        claim.zeroed
     }
 
     /// Takes a free dirty chunk out of use for a purge.
@@ -407,19 +506,19 @@ impl Space {
         taken
     }
 
-    /// Ends what `begin_purge` started.
-    pub(crate) fn finish_purge(&self, chunk: ChunkIndex, purged: bool) {
+    /// Ends what `begin_purge` or `begin_warm` began: the chunk is free, and `resident` or zero.
+    pub(crate) fn finish(&self, chunk: ChunkIndex, resident: bool) {
         if let Some(record) = self.chunk(chunk) {
-            let state = record.bitmap.finish_purge(purged);
+            let state = record.bitmap.finish_purge(!resident);
             self.moved(chunk, None, bucket_of(state));
         }
     }
 
-    /// Whether the chunk is free and holds old data.
+    /// Whether the chunk is free, holds old data, and is to be given back.
     pub(crate) fn is_retired(&self, chunk: ChunkIndex) -> bool {
         self.chunk(chunk).is_some_and(|record| {
             let state = record.bitmap.state();
-            state.is_unused() && state.is_dirty()
+            state.is_unused() && state.is_dirty() && !self.is_pool
         })
     }
 
@@ -427,7 +526,7 @@ impl Space {
     #[cfg(test)]
     pub(crate) fn used_slices(&self) -> u32 {
         let used = |chunk| self.chunk(chunk).map_or(0, |c: &Chunk| SLICES_PER_CHUNK - c.bitmap.state().free_count());
-        self.used_chunks().map(used).sum()
+        self.frontier.used_chunks().map(used).sum()
     }
 
     /// Moves a chunk to the bucket of its new state, and again if the state has changed meanwhile: whoever changed it
@@ -452,62 +551,6 @@ impl Space {
         if right != Some(bucket) {
             self.moved(chunk, Some(bucket), right);
         }
-    }
-
-    /// The next chunk in small pages that was never used.
-    fn take_fresh_first<O: Os>(&self, kernel: &Kernel<O>) -> Option<ChunkIndex> {
-        // Relaxed: the exchange below decides; memory below the frontier is committed, see `Prefix::ensure`.
-        let mut at = self.first_frontier.load(Ordering::Relaxed);
-        while at < self.first_count {
-            if !self.first_prefix.ensure(kernel, ChunkIndex(at + 1).offset_bytes())
-                || !self.ensure_headers(kernel, at + 1)
-            {
-                return None;
-            }
-            match self.first_frontier.compare_exchange_weak(at, at + 1, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Some(ChunkIndex(at)),
-                Err(now) => at = now,
-            }
-        }
-        None
-    }
-
-    /// The next `count` chunks in hugepages that were never used, the first at a multiple of `align_bytes`.
-    fn take_fresh<O: Os>(&self, kernel: &Kernel<O>, count: u32, align_bytes: usize) -> Option<ChunkIndex> {
-        loop {
-            // Relaxed: as above.
-            let at = self.frontier.load(Ordering::Relaxed);
-            let start = self.align_chunk(at, align_bytes)?;
-            if start.checked_add(count)? as usize > self.chunks.len() {
-                return None;
-            }
-            match self.advance(kernel, at, start - at + count) {
-                Some(()) => {
-                    for skipped in at..start {
-                        self.moved(ChunkIndex(skipped), None, Some(FREE_ZERO));
-                    }
-                    return Some(ChunkIndex(start));
-                }
-                // Relaxed: the kernel refused, or another thread moved the frontier.
-                None if self.frontier.load(Ordering::Relaxed) == at => return None,
-                None => {}
-            }
-        }
-    }
-
-    /// Moves the frontier from `at` by `count` chunks, committing what that takes.
-    fn advance<O: Os>(&self, kernel: &Kernel<O>, at: u32, count: u32) -> Option<()> {
-        let end = at.checked_add(count).filter(|end| *end as usize <= self.chunks.len())?;
-        let blocks_bytes = SLICE_BYTES + ChunkIndex(end - self.blocks_start()).offset_bytes();
-        if !self.blocks_prefix.ensure(kernel, blocks_bytes) || !self.ensure_headers(kernel, end) {
-            return None;
-        }
-        // Relaxed: claims the chunks only; their words are still zero.
-        self.frontier.compare_exchange(at, end, Ordering::Relaxed, Ordering::Relaxed).ok().map(|_| ())
-    }
-
-    fn ensure_headers<O: Os>(&self, kernel: &Kernel<O>, chunks: u32) -> bool {
-        self.headers_prefix.ensure(kernel, chunks as usize * SLICES_PER_CHUNK as usize * HEADER_BYTES)
     }
 }
 

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | up to 512 KiB, aligned to 64 KiB at most | a block of a slab of the thread's heap |
 //! | up to 32 MiB | a large span in the blocks region |
-//! | more | a room with head-room to grow in place; a large span when rooms run out |
+//! | more | the explicit hugepage pool, if any; a room with head-room to grow in place; a large span at last |
 
 use core::alloc::Layout;
 use core::ptr::{NonNull, copy_nonoverlapping, null_mut, write_bytes};
@@ -63,12 +63,29 @@ fn owner_of<O: Os>(engine: &Engine<O>, block: usize) -> Owner {
 fn allocate_large<O: Os>(engine: &Engine<O>, bytes: usize, align_bytes: usize, zeroed: bool) -> Option<Block> {
     let room = || allocate_room(engine, bytes, align_bytes, zeroed);
     let span = || large::allocate(engine.arena(), bytes, align_bytes, zeroed);
-    if bytes >= HUGE_BYTES_MIN { room().or_else(span) } else { span().or_else(room) }
+    if bytes < HUGE_BYTES_MIN {
+        return span().or_else(room);
+    }
+    allocate_in_pool(engine, bytes, align_bytes, zeroed).or_else(room).or_else(span)
+}
+
+/// Memory for a huge request in the explicit pool, unless memory is warm or being warmed for it elsewhere.
+fn allocate_in_pool<O: Os>(engine: &Engine<O>, bytes: usize, align_bytes: usize, zeroed: bool) -> Option<Block> {
+    let arena = engine.arena();
+    if bytes < HUGE_BYTES_MIN || arena.pool_bytes() == 0 || arena.keeps_room_for(Chunks::holding(bytes)?) {
+        return None;
+    }
+    large::allocate_in_pool(arena, bytes, align_bytes, zeroed)
+}
+
+/// A place for a block that grows to `bytes`, where it can go on growing.
+fn allocate_to_grow<O: Os>(engine: &Engine<O>, bytes: usize, align_bytes: usize) -> Option<Block> {
+    allocate_in_pool(engine, bytes, align_bytes, false).or_else(|| allocate_room(engine, bytes, align_bytes, false))
 }
 
 fn allocate_room<O: Os>(engine: &Engine<O>, bytes: usize, align_bytes: usize, zeroed: bool) -> Option<Block> {
     let claimed = engine.arena().allocate_room(Chunks::holding(bytes)?, align_bytes, zeroed)?;
-    Some(Block { base: claimed.base, zeroed_from: claimed.warm.in_bytes() })
+    Some(Block { base: claimed.base, zeroed_from: claimed.dirty.in_bytes() })
 }
 
 /// Whether a growing block of `bytes` belongs in a room: large enough, and rounding to chunks wastes little.
@@ -193,11 +210,12 @@ pub(crate) unsafe fn reallocate<O: Os>(
         Owner::Large(reservation, slab) => {
             if bytes > slab.slices().in_bytes()
                 && suits_room(bytes)
-                && let Some(room) = allocate_room(engine, bytes, align, false)
+                && !reservation.space.is_pool()
+                && let Some(target) = allocate_to_grow(engine, bytes, align)
             {
                 // It grows: this is the last time that it is copied.
                 // SAFETY: as for this function.
-                return unsafe { copy_and_free(engine, heap, block, layout.size(), room.base.as_ptr()) };
+                return unsafe { copy_and_free(engine, heap, block, layout.size(), target.base.as_ptr()) };
             }
             Class::holding_aligned(bytes, align).is_none()
                 && large::resize(engine.arena(), reservation, slab, bytes).is_some()
@@ -233,8 +251,8 @@ unsafe fn move_block<O: Os>(
     let target = match class {
         Some(class) => heap.take(engine, class).map(pointer_at),
         None => {
-            let room = if grows && suits_room(bytes) { allocate_room(engine, bytes, align, false) } else { None };
-            room.or_else(|| allocate_large(engine, bytes, align, false)).map(|target| target.base.as_ptr())
+            let growing = if grows && suits_room(bytes) { allocate_to_grow(engine, bytes, align) } else { None };
+            growing.or_else(|| allocate_large(engine, bytes, align, false)).map(|target| target.base.as_ptr())
         }
     };
     match target {

@@ -7,7 +7,8 @@ use core::ptr::NonNull;
 use core::time::Duration;
 use std::alloc::System;
 
-use crate::stats::Stats;
+use crate::stats::{BufferTooSmall, PrewarmProgress, Stats};
+use crate::text::Text;
 
 /// When reserved memory is made usable; without effect here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -152,6 +153,68 @@ unsafe impl GlobalAlloc for Antifreeze {
 /// All zero: nothing is counted here.
 pub fn stats() -> Stats {
     Stats::default()
+}
+
+/// As [`stats`].
+pub fn counters() -> Stats {
+    Stats::default()
+}
+
+/// Without effect here.
+pub fn purge(_bytes: usize) {}
+
+/// Nothing to do here.
+pub fn tick() -> Option<Duration> {
+    None
+}
+
+/// Empty: nothing can be chosen here.
+/// # Errors
+/// None here; on Linux the buffer may be too small.
+pub fn options(_buffer: &mut [u8]) -> Result<&str, BufferTooSmall> {
+    Ok("")
+}
+
+/// One line: nothing of the allocator is at work here.
+/// # Errors
+/// The buffer is too small.
+pub fn explain(buffer: &mut [u8]) -> Result<&str, BufferTooSmall> {
+    let mut text = Text::new(buffer);
+    text.str(
+        "antifreeze needs Linux: the system's allocator serves all requests here, and promises P1 to P6 are off\n",
+    );
+    text.finish().map_err(|bytes_needed| BufferTooSmall { bytes_needed })
+}
+
+/// A request for warm memory; refused here.
+#[derive(Debug)]
+pub struct Prewarm {
+    wanted_bytes: u64,
+}
+
+/// Refused here.
+pub fn prewarm(bytes: usize) -> Prewarm {
+    Prewarm { wanted_bytes: bytes as u64 }
+}
+
+/// Refused here.
+pub fn prewarm_blocks(bytes: usize) -> Prewarm {
+    prewarm(bytes)
+}
+
+impl Prewarm {
+    /// Refused here.
+    pub fn progress(&self) -> PrewarmProgress {
+        PrewarmProgress::refused(self.wanted_bytes)
+    }
+
+    /// Does not wait here.
+    pub fn wait(&self, _time: Duration) -> PrewarmProgress {
+        self.progress()
+    }
+
+    /// Without effect here.
+    pub fn cancel(&self) {}
 }
 
 /// Zero: the system does not say.

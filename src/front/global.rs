@@ -12,14 +12,13 @@ use crate::options::table::{Key, Value};
 use crate::options::{Commit, Governor, Options};
 use crate::os::{Linux, Os};
 use crate::span::size_class::Class;
-use crate::stats::Stats;
 use crate::thread::engine::Engine;
 use crate::thread::exit::ExitHook;
 use crate::thread::heap::Heap;
 use crate::thread::{fork, tls};
 use crate::units::Nanos;
 
-static ENGINE: Engine<Linux> = Engine::new(Linux);
+pub(super) static ENGINE: Engine<Linux> = Engine::new(Linux);
 static STARTED: Once = Once::from_state(AtomicU32::new(0));
 static EXIT: ExitHook = ExitHook::new();
 /// Whether the handler for forked children is registered, or about to be.
@@ -136,7 +135,7 @@ impl Antifreeze {
         Antifreeze { options: self.options.choose(Key::PurgeCalls, purge_calls) }
     }
 
-    /// The most bytes that are kept faulted ahead of need. `None`: nothing is. Range: 2MiB to 1TiB. Default: 64MiB.
+    /// The most bytes that are kept faulted ahead of need. `None`: nothing is. Range: 2MiB to 1TiB. Default: 16MiB.
     /// Variable: `ANTIFREEZE_WARM_RESERVE`.
     #[must_use]
     #[track_caller]
@@ -168,8 +167,10 @@ impl Antifreeze {
         Antifreeze { options: self.options.choose(Key::Pressure, Some(pressure as u64)) }
     }
 
-    /// Bytes taken from the explicit hugepage pool at start, for blocks of 32 MiB and more. `None`: nothing is.
-    /// Range: 2MiB to 16TiB. Default: off. Variable: `ANTIFREEZE_HUGETLB`.
+    /// Bytes taken from the explicit hugepage pool at start, for blocks of 32 MiB and more, or as many as it has.
+    /// `None`: nothing is. They are never given back. A forked child shares them, and may be killed where it writes to
+    /// one while the pool is empty: not for programs that fork without `exec`. Range: 2MiB to 16TiB. Default: off.
+    /// Variable: `ANTIFREEZE_HUGETLB`.
     #[must_use]
     #[track_caller]
     pub const fn hugetlb(self, hugetlb: Option<usize>) -> Self {
@@ -196,7 +197,7 @@ impl Antifreeze {
     #[inline(never)]
     fn enter_first(&self) -> Option<&'static Heap> {
         let start = || {
-            let started = ENGINE.start(self.options.with_environment().commit);
+            let started = ENGINE.start(&self.options.with_environment());
             if started {
                 EXIT.create(at_thread_exit);
             }
@@ -294,9 +295,9 @@ unsafe extern "C" fn in_forked_child() {
     ENGINE.after_fork_in_child();
 }
 
-/// What the allocator has done so far. Cost: some loads; safe to call from anywhere, allocates nothing.
-pub fn stats() -> Stats {
-    ENGINE.arena().kernel().counters().snapshot()
+/// Whether the engine has started: something was allocated.
+pub(super) fn is_started() -> bool {
+    STARTED.is_done()
 }
 
 /// Bytes that the program may use at `block`: what it asked for, rounded up to the size of the block.

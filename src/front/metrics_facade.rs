@@ -162,6 +162,7 @@ mod tests {
         counters.count(Call::Purge, By::Governor, 4096, Nanos(2_500), true);
         counters.count(Call::Commit, By::Application, 8192, Nanos(1_000_000), true);
         let mut stats = counters.snapshot();
+        stats.over_budget_calls = 1;
         stats.memory.allocated = 77;
         stats.governor.pressure = 2;
         let kept = Kept::default();

@@ -1,7 +1,8 @@
 //! How badly others need the memory that we keep: a level made of samples. Pure; samples come from `pressure_source`.
 //!
 //! Invariant: a level lasts for [`HOLD`] after its last cause, so that it does not flap; what is not known is never a
-//! cause.
+//! cause. Nor is that a cgroup ran into its limit as long as it is full of file cache only, or that tasks stall where
+//! there is plenty of memory: that is how the kernel makes room for more cache, or for hugepages.
 
 use super::head_room::HeadRoom;
 use crate::os::cgroup::Events;
@@ -10,6 +11,8 @@ use crate::units::Nanos;
 
 /// How long a level stays after its last cause: longer than the memory given back in one go takes to be felt.
 const HOLD: Nanos = Nanos::from_millis(2000);
+/// How long ago the sample before may be if what was counted since then is to say something of now.
+const RECENT: Nanos = Nanos::from_millis(10_000);
 /// Parts of a hundred of the time in which some tasks, and all tasks, may stall before that is pressure.
 const SOME_STALL_PERCENT: u64 = 5;
 const FULL_STALL_PERCENT: u64 = 2;
@@ -28,7 +31,7 @@ pub(crate) enum Level {
     Critical,
 }
 
-/// What was seen at one moment. [`Sample::new`] is a machine that tells nothing.
+/// What was seen at one moment. A machine that tells nothing gives false and `None`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Sample {
     /// Whether the counts below are of another cgroup or file than those of the sample before.
@@ -45,6 +48,7 @@ pub(crate) struct Sample {
 
 impl Sample {
     /// Nothing known.
+    #[cfg(test)]
     pub(crate) const fn new() -> Self {
         Sample { counts_anew: false, events: None, stall_told: false, stalls: None, room: HeadRoom::new() }
     }
@@ -52,8 +56,8 @@ impl Sample {
 
 /// The level and what it follows from.
 pub(crate) struct Pressure {
-    /// The counts seen last, those of stalls with their time.
-    events: Option<Events>,
+    /// The counts seen last, with their time.
+    events: Option<(Nanos, Events)>,
     stalls: Option<(Nanos, Stalls)>,
     /// When there was last a cause for each level, or for a worse one.
     some_at: Option<Nanos>,
@@ -88,19 +92,22 @@ impl Pressure {
         if sample.counts_anew {
             (self.events, self.stalls) = (None, None);
         }
-        let events = self.judge_events(sample.events);
+        let events = self.judge_events(now, sample.events, &sample.room);
         let stalls = self.judge_stalls(now, sample.stalls);
         let told = if sample.stall_told { Level::Some } else { Level::None };
-        let cgroup = if sample.room.is_short() { Level::Some } else { Level::None };
-        events.max(stalls).max(told).max(cgroup).max(judge_machine(&sample.room))
+        let stalls = if sample.room.is_ample() { Level::None } else { stalls.max(told) };
+        let is_short = sample.room.is_near_high() || sample.room.is_near_max();
+        let cgroup = if is_short { Level::Some } else { Level::None };
+        events.max(stalls).max(cgroup).max(judge_machine(&sample.room))
     }
 
-    fn judge_events(&mut self, events: Option<Events>) -> Level {
-        let Some(now) = events else { return Level::None };
-        // The first counts are old history.
-        match self.events.replace(now) {
-            Some(before) if now.max > before.max || now.oom > before.oom => Level::Critical,
-            Some(before) if now.high > before.high => Level::Some,
+    fn judge_events(&mut self, now: Nanos, events: Option<Events>, room: &HeadRoom) -> Level {
+        let Some(events) = events else { return Level::None };
+        // The first counts are old history; so is what happened while nobody looked.
+        let before = self.events.replace((now, events)).filter(|(then, _)| now.since(*then) <= RECENT);
+        match before {
+            Some((_, before)) if events.oom > before.oom => Level::Critical,
+            Some((_, before)) if events.max > before.max && room.is_near_max() => Level::Critical,
             _ => Level::None,
         }
     }
@@ -146,8 +153,13 @@ mod tests {
         Nanos::from_millis(1_000_000 + millis)
     }
 
-    fn with_events(high: u64, max: u64, oom: u64) -> Sample {
-        Sample { events: Some(Events { high, max, oom }), ..Sample::new() }
+    fn with_events(max: u64, oom: u64) -> Sample {
+        Sample { events: Some(Events { max, oom }), ..Sample::new() }
+    }
+
+    /// In a cgroup that has just hit its limit once more than `with_events(5, 5)` says.
+    fn hit(sample: Sample) -> Sample {
+        Sample { events: with_events(6, 5).events, ..sample }
     }
 
     fn with_stalls(some_us: u64, full_us: u64) -> Sample {
@@ -179,13 +191,16 @@ mod tests {
         for (first, next, expected) in [
             (quiet, quiet, Level::None),
             // Events that rise; those before the first sample, and counts that fall, do not.
-            (with_events(5, 5, 5), with_events(5, 5, 5), Level::None),
-            (with_events(5, 5, 5), with_events(6, 5, 5), Level::Some),
-            (with_events(5, 5, 5), with_events(5, 6, 5), Level::Critical),
-            (with_events(5, 5, 5), with_events(5, 5, 6), Level::Critical),
-            (with_events(5, 5, 5), with_events(0, 0, 0), Level::None),
-            (quiet, with_events(9, 9, 9), Level::None),
-            (with_events(5, 5, 5), Sample { counts_anew: true, ..with_events(9, 9, 9) }, Level::None),
+            (with_events(5, 5), with_events(5, 5), Level::None),
+            (with_events(5, 5), with_events(5, 6), Level::Critical),
+            (with_events(5, 5), with_events(0, 0), Level::None),
+            (quiet, with_events(9, 9), Level::None),
+            (with_events(5, 5), Sample { counts_anew: true, ..with_events(9, 9) }, Level::None),
+            // The limit was hit: by the reading of files, or because memory is short.
+            (with_events(5, 5), with_events(6, 5), Level::None),
+            (with_events(5, 5), hit(with_usage(None, Some(1600), 1499)), Level::None),
+            (with_events(5, 5), hit(with_usage(None, Some(1600), 1500)), Level::Critical),
+            (with_events(5, 5), hit(with_usage(Some(800), Some(1600), 700)), Level::Some),
             // Stalls, of a second: 5 % is 50 ms, 2 % is 20 ms.
             (with_stalls(700, 700), with_stalls(50_700, 20_700), Level::None),
             (with_stalls(700, 700), with_stalls(50_701, 20_700), Level::Some),
@@ -195,6 +210,15 @@ mod tests {
             (quiet, with_stalls(50_701, 20_701), Level::None),
             (with_stalls(0, 0), Sample { counts_anew: true, ..with_stalls(90_000, 90_000) }, Level::None),
             (quiet, Sample { stall_told: true, ..quiet }, Level::Some),
+            // They are nobody's want of memory where there is plenty.
+            (with_stalls(0, 0), Sample { room: with_machine(1601, 6400).room, ..with_stalls(0, 90_000) }, Level::None),
+            (
+                with_stalls(0, 0),
+                Sample { room: with_machine(1599, 6400).room, ..with_stalls(0, 90_000) },
+                Level::Critical,
+            ),
+            (quiet, Sample { stall_told: true, ..with_usage(None, Some(1600), 1200) }, Level::None),
+            (quiet, Sample { stall_told: true, ..with_usage(None, Some(1600), 1201) }, Level::Some),
             // Use of cgroups: an eighth before `high`, a sixteenth before `max`.
             (quiet, with_usage(Some(800), None, 699), Level::None),
             (quiet, with_usage(Some(800), None, 700), Level::Some),
@@ -207,7 +231,7 @@ mod tests {
             (quiet, with_machine(100, 6400), Level::Some),
             (quiet, with_machine(99, 6400), Level::Critical),
             // The worst counts.
-            (with_events(0, 0, 0), Sample { stall_told: true, ..with_events(0, 0, 1) }, Level::Critical),
+            (with_events(0, 0), Sample { stall_told: true, ..with_events(0, 1) }, Level::Critical),
         ] {
             assert_eq!(second(first, next), expected, "{first:?} {next:?}");
         }
@@ -235,6 +259,15 @@ mod tests {
             (20_000, quiet, Level::None),
         ] {
             assert_eq!(pressure.observe(at(millis), sample), expected, "at {millis} ms");
+        }
+    }
+
+    #[test]
+    fn what_happened_while_nobody_looked_is_history() {
+        for (millis, expected) in [(10_000, Level::Critical), (10_001, Level::None), (3_600_000, Level::None)] {
+            let mut pressure = Pressure::new();
+            pressure.observe(at(0), with_events(0, 0));
+            assert_eq!(pressure.observe(at(millis), with_events(0, 1)), expected, "after {millis} ms");
         }
     }
 

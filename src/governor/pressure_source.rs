@@ -1,15 +1,15 @@
 //! Where samples of pressure come from: the process's memory cgroup, the kernel's measure of stalls, the machine's
 //! memory. Called by the governor's thread.
 //!
-//! Invariant: allocates nothing and takes no mmap_lock. The descriptor that is kept is never taken for ours without a
-//! look: programs close what they did not open. Without any of the files, samples are empty.
+//! Invariant: allocates nothing and takes no mmap_lock. A descriptor is kept only if the thread has a table of its own.
+//! Without any of the files, samples are empty.
 
 use super::head_room::HeadRoom;
 use super::pressure::Sample;
+use crate::os::Os;
 use crate::os::cgroup::{Cgroup, Kind};
 use crate::os::path::PathBuffer;
 use crate::os::stall::{MACHINE_STALLS, Stalls};
-use crate::os::{Identity, Os};
 use crate::units::Nanos;
 
 /// How often the source looks whether the process was moved to another cgroup, and for files that were missing.
@@ -31,8 +31,8 @@ enum StallFile {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Trigger {
     Untried,
-    /// The descriptor, and the file it stands for.
-    Open(i32, Identity),
+    /// Its descriptor.
+    Open(i32),
     /// Refused or lost, until the next look round.
     Closed,
 }
@@ -43,18 +43,21 @@ pub(crate) struct PressureSource {
     /// When the source last looked round; `None` before the first time.
     refreshed_at: Option<Nanos>,
     stall_file: StallFile,
+    /// Whether a trigger may be kept open.
+    keeps_trigger: bool,
     trigger: Trigger,
     /// Whether the next sample's counts are of other files than the last one's.
     counts_anew: bool,
 }
 
 impl PressureSource {
-    /// Has not looked yet.
-    pub(crate) const fn new() -> Self {
+    /// Has not looked yet. `keeps_trigger`: the thread's descriptors are its own.
+    pub(crate) const fn new(keeps_trigger: bool) -> Self {
         PressureSource {
             cgroup: Cgroup::new(),
             refreshed_at: None,
             stall_file: StallFile::Missing,
+            keeps_trigger,
             trigger: Trigger::Untried,
             counts_anew: true,
         }
@@ -62,7 +65,7 @@ impl PressureSource {
 
     /// What is seen at `now`.
     ///
-    /// With a trigger two system calls for stalls, otherwise four; four for the machine; for the cgroup four for events
+    /// With a trigger one system call for stalls, otherwise four; four for the machine; for the cgroup four for events
     /// (eight in version 1), and twelve (eight) for each level up to the mount. Measured on a virtual machine with two
     /// processors, Linux 6.18, version 1, three levels, no trigger: 40 calls in 62 µs. Once a minute 12 µs more, or 0.2
     /// ms if the process was moved.
@@ -71,7 +74,7 @@ impl PressureSource {
         let counts_anew = core::mem::take(&mut self.counts_anew);
         let stall_told = self.told(os);
         // Where the trigger speaks up, the totals say how bad it is. At first they are what later ones compare with.
-        let asks = counts_anew || stall_told || !matches!(self.trigger, Trigger::Open(..));
+        let asks = counts_anew || stall_told || !matches!(self.trigger, Trigger::Open(_));
         Sample {
             counts_anew,
             events: self.cgroup.events(os),
@@ -81,19 +84,11 @@ impl PressureSource {
         }
     }
 
-    /// Bytes that can be taken at `now` before a limit of a cgroup or the end of the machine's memory comes near;
+    /// Bytes that can be made warm at `now` before a limit of a cgroup or the end of the machine's memory comes near;
     /// `u64::MAX` if nothing is known. The system calls of a sample for the machine and the levels.
-    pub(crate) fn head_room_bytes(&mut self, os: &impl Os, now: Nanos) -> u64 {
+    pub(crate) fn bytes_to_warm(&mut self, os: &impl Os, now: Nanos) -> u64 {
         self.follow(os, now);
-        HeadRoom::read(os, &self.cgroup).bytes()
-    }
-
-    /// Forked child: the descriptor is shared with the parent, whose events it would swallow. It is left open, as the
-    /// child may have closed it already and opened something else.
-    pub(crate) fn after_fork(&mut self) {
-        self.trigger = Trigger::Untried;
-        self.refreshed_at = None;
-        self.counts_anew = true;
+        HeadRoom::read(os, &self.cgroup).bytes_to_warm()
     }
 
     /// Looks round if it is time to.
@@ -136,34 +131,24 @@ impl PressureSource {
 
     /// Whether the trigger has fired. Opens it the first time.
     fn told(&mut self, os: &impl Os) -> bool {
-        if self.trigger == Trigger::Untried {
-            self.trigger = self.open_trigger(os).unwrap_or(Trigger::Closed);
+        if self.keeps_trigger && self.trigger == Trigger::Untried {
+            self.trigger = self.open_trigger(os).map_or(Trigger::Closed, Trigger::Open);
         }
-        let Trigger::Open(fd, identity) = self.trigger else { return false };
-        // Another thread may put another file there between these calls: then one sample is wrong.
-        let fired =
-            os.identity(fd).and_then(|now| if now == identity { os.trigger_fired(fd).map(Some) } else { Ok(None) });
-        match fired {
-            Ok(Some(fired)) => fired,
-            _ => {
-                self.forget(os);
-                false
-            }
-        }
+        let Trigger::Open(fd) = self.trigger else { return false };
+        os.trigger_fired(fd).unwrap_or_else(|_| {
+            self.forget(os);
+            false
+        })
     }
 
-    fn open_trigger(&self, os: &impl Os) -> Option<Trigger> {
+    fn open_trigger(&self, os: &impl Os) -> Option<i32> {
         let path = self.stall_path(self.stall_file)?;
-        let fd = os.open_trigger(path.as_c_str(), TRIGGER).ok()?;
-        // A descriptor that has no identity was closed by somebody else already.
-        os.identity(fd).ok().map(|identity| Trigger::Open(fd, identity))
+        os.open_trigger(path.as_c_str(), TRIGGER).ok()
     }
 
-    /// Gives the trigger up; closes the descriptor only if it still stands for our file.
+    /// Gives the trigger up.
     fn forget(&mut self, os: &impl Os) {
-        if let Trigger::Open(fd, identity) = self.trigger
-            && os.identity(fd) == Ok(identity)
-        {
+        if let Trigger::Open(fd) = self.trigger {
             os.close(fd);
         }
         self.trigger = Trigger::Closed;
@@ -217,10 +202,10 @@ mod tests {
     #[test]
     fn a_sample_has_all_that_a_contained_machine_tells() {
         let os = contained();
-        let mut source = PressureSource::new();
+        let mut source = PressureSource::new(true);
         let sample = source.sample(&os, at(0));
         assert!(sample.counts_anew && !sample.stall_told);
-        assert_eq!(sample.events, Some(Events { high: 1, max: 2, oom: 3 }));
+        assert_eq!(sample.events, Some(Events { max: 2, oom: 3 }));
         assert_eq!(sample.stalls, Some(Stalls { some_us: 10, full_us: 5 }));
         assert_eq!(sample.room.bytes(), 1_048_576 / 16 * 15 - 1000);
         assert!(!source.sample(&os, at(1)).counts_anew);
@@ -230,21 +215,23 @@ mod tests {
     #[test]
     fn head_room_ends_at_the_nearest_limit() {
         let os = contained();
-        let mut source = PressureSource::new();
-        assert_eq!(source.head_room_bytes(&os, at(0)), 1_048_576 / 16 * 15 - 1000);
+        let mut source = PressureSource::new(true);
+        assert_eq!(source.bytes_to_warm(&os, at(0)), 1_048_576 / 8 * 7 - 1000);
         set(&os, CGROUP, "memory.high", "80000\n");
-        assert_eq!(source.head_room_bytes(&os, at(0)), 69_000);
-        set(&os, CGROUP, "memory.current", "75000\n");
-        assert_eq!(source.head_room_bytes(&os, at(0)), 0);
+        assert_eq!(source.bytes_to_warm(&os, at(0)), 59_000);
+        set(&os, CGROUP, "memory.current", "65000\n");
+        assert_eq!(source.bytes_to_warm(&os, at(0)), 0);
+        set(&os, CGROUP, "memory.stat", "anon 9\ninactive_file 6000\n");
+        assert_eq!(source.bytes_to_warm(&os, at(0)), 1000, "file cache is room");
         assert!(source.sample(&os, at(0)).counts_anew, "asking for head-room does not hide that counts are new");
-        assert_eq!(PressureSource::new().head_room_bytes(&bare(), at(0)), (3200 - 400) << 10);
-        assert_eq!(PressureSource::new().head_room_bytes(&FakeOs::new(), at(0)), u64::MAX);
+        assert_eq!(PressureSource::new(true).bytes_to_warm(&bare(), at(0)), (3200 - 400) << 10);
+        assert_eq!(PressureSource::new(true).bytes_to_warm(&FakeOs::new(), at(0)), u64::MAX);
     }
 
     #[test]
     fn without_files_there_is_never_pressure() {
         let os = FakeOs::new();
-        let (mut source, mut pressure) = (PressureSource::new(), Pressure::new());
+        let (mut source, mut pressure) = (PressureSource::new(true), Pressure::new());
         for second in 0..300 {
             let sample = source.sample(&os, at(second * 1000));
             assert_eq!(Sample { counts_anew: false, ..sample }, Sample::new());
@@ -257,7 +244,7 @@ mod tests {
     #[test]
     fn files_that_turn_garbled_or_vanish_are_no_pressure() {
         let os = contained();
-        let (mut source, mut pressure) = (PressureSource::new(), Pressure::new());
+        let (mut source, mut pressure) = (PressureSource::new(true), Pressure::new());
         pressure.observe(at(0), source.sample(&os, at(0)));
         for name in ["memory.current", "memory.max", "memory.events", "memory.pressure"] {
             set(&os, CGROUP, name, "???");
@@ -271,14 +258,20 @@ mod tests {
     #[test]
     fn what_happens_in_the_cgroup_becomes_pressure() {
         let os = contained();
-        let (mut source, mut pressure) = (PressureSource::new(), Pressure::new());
+        let (mut source, mut pressure) = (PressureSource::new(true), Pressure::new());
         let mut level = |millis| pressure.observe(at(millis), source.sample(&os, at(millis)));
         assert_eq!(level(0), Level::None);
+        set(&os, CGROUP, "memory.current", "900000\n");
         set_stalls(&os, "/sys/fs/cgroup/app/memory.pressure", 60_010, 5);
         assert_eq!(level(1000), Level::Some);
         assert_eq!(level(4000), Level::None);
-        set(&os, CGROUP, "memory.events", "high 1\nmax 3\noom 3\n");
-        assert_eq!(level(5000), Level::Critical);
+        set(&os, CGROUP, "memory.events", "max 3\noom 3\n");
+        set(&os, CGROUP, "memory.current", "1048576\n");
+        set(&os, CGROUP, "memory.stat", "anon 500000\ninactive_file 500000\n");
+        assert_eq!(level(5000), Level::None, "half of it is file cache");
+        set(&os, CGROUP, "memory.events", "max 4\noom 3\n");
+        set(&os, CGROUP, "memory.stat", "anon 1000000\ninactive_file 10000\n");
+        assert_eq!(level(6000), Level::Critical);
     }
 
     #[test]
@@ -286,14 +279,14 @@ mod tests {
         let os = contained();
         os.files.remove("/sys/fs/cgroup/app/memory.pressure");
         set_stalls(&os, "/proc/pressure/memory", 7, 6);
-        assert_eq!(PressureSource::new().sample(&os, at(0)).stalls, Some(Stalls { some_us: 7, full_us: 6 }));
+        assert_eq!(PressureSource::new(true).sample(&os, at(0)).stalls, Some(Stalls { some_us: 7, full_us: 6 }));
     }
 
     #[test]
     fn totals_are_read_only_when_the_trigger_has_fired() {
         let os = contained();
         os.files.permit_triggers(true);
-        let mut source = PressureSource::new();
+        let mut source = PressureSource::new(true);
         let first = source.sample(&os, at(0));
         assert!(first.stalls.is_some(), "what later totals are compared with");
         let quiet = source.sample(&os, at(1000));
@@ -309,7 +302,7 @@ mod tests {
     fn a_broken_trigger_is_closed_and_tried_again_a_minute_later() {
         let os = contained();
         os.files.permit_triggers(true);
-        let mut source = PressureSource::new();
+        let mut source = PressureSource::new(true);
         source.sample(&os, at(0));
         os.files.break_triggers();
         assert!(source.sample(&os, at(1000)).stalls.is_some(), "read instead");
@@ -320,50 +313,36 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_that_became_another_file_is_neither_asked_nor_closed() {
+    fn without_a_table_of_its_own_it_reads_and_keeps_nothing_open() {
         let os = contained();
         os.files.permit_triggers(true);
-        let mut source = PressureSource::new();
-        source.sample(&os, at(0));
-        os.files.reuse_descriptors();
-        os.files.fire();
-        let sample = source.sample(&os, at(1000));
-        assert_eq!((sample.stall_told, sample.stalls.is_some()), (false, true));
-        assert_eq!(os.files.open_count(), 1, "the program's own");
-    }
-
-    #[test]
-    fn a_forked_child_leaves_the_descriptor_open_and_makes_its_own() {
-        let os = contained();
-        os.files.permit_triggers(true);
-        let mut source = PressureSource::new();
-        source.sample(&os, at(0));
-        source.after_fork();
-        let sample = source.sample(&os, at(1));
-        assert!(sample.counts_anew && sample.stalls.is_some());
-        assert_eq!(os.files.open_count(), 2);
+        let mut source = PressureSource::new(false);
+        for second in 0..100 {
+            assert!(source.sample(&os, at(second * 1000)).stalls.is_some());
+            assert_eq!(os.files.open_count(), 0);
+        }
     }
 
     #[test]
     fn a_move_to_another_cgroup_starts_counts_and_trigger_anew() {
         let os = contained();
         os.files.permit_triggers(true);
-        let mut source = PressureSource::new();
+        let mut source = PressureSource::new(true);
         source.sample(&os, at(0));
         os.files.set("/proc/self/cgroup", "0::/next\n");
         set(&os, "/sys/fs/cgroup/next", "memory.current", "5\n");
         set(&os, "/sys/fs/cgroup/next", "memory.events", "high 100\nmax 200\noom 300\n");
         set_stalls(&os, "/sys/fs/cgroup/next/memory.pressure", 1, 1);
-        assert_eq!(source.sample(&os, at(59_999)).events, Some(Events { high: 1, max: 2, oom: 3 }));
+        assert_eq!(source.sample(&os, at(59_999)).events, Some(Events { max: 2, oom: 3 }));
         let moved = source.sample(&os, at(60_000));
         assert!(moved.counts_anew);
-        assert_eq!(moved.events, Some(Events { high: 100, max: 200, oom: 300 }));
+        assert_eq!(moved.events, Some(Events { max: 200, oom: 300 }));
         assert_eq!(os.files.open_count(), 1, "the old trigger is closed");
     }
 
     #[test]
     fn this_machine_can_be_sampled() {
-        let mut source = PressureSource::new();
+        let mut source = PressureSource::new(true);
         let first = source.sample(&crate::os::Linux, at(0));
         let second = source.sample(&crate::os::Linux, at(1000));
         assert!(first.counts_anew && !second.counts_anew);

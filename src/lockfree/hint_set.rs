@@ -82,6 +82,21 @@ impl<'a> HintSet<'a> {
         }
     }
 
+    /// How many members are at least `from`, at about this moment. Cost: a look at each word that has members.
+    pub(crate) fn count_from(&self, from: usize) -> usize {
+        let mut count = 0;
+        let mut n = from;
+        while let Some(word) = next_bit_far(self.middle, self.top, n / BITS) {
+            n = n.max(word * BITS);
+            // Relaxed: a number; nobody goes by it to what the members stand for.
+            let members =
+                self.leaf.get(n / BITS).map_or(0, |word| word.load(Ordering::Relaxed)) & (u64::MAX << (n % BITS));
+            count += members.count_ones() as usize;
+            n = (n / BITS + 1) * BITS;
+        }
+        count
+    }
+
     /// The lowest member that is at least `from`. Summaries are read first, so that an empty set costs no look at its
     /// leaf words, which may never have been touched.
     pub(crate) fn first_from(&self, from: usize) -> Option<usize> {

@@ -10,6 +10,7 @@ pub(crate) mod once;
 pub(crate) mod orphan_stack;
 pub(crate) mod range_ring;
 pub(crate) mod remote_free;
+pub(crate) mod request_slot;
 pub(crate) mod room_word;
 pub(crate) mod slice_bitmap;
 

@@ -43,8 +43,7 @@ impl<const N: usize> RangeRing<N> {
         Some((cell, at / N as u64))
     }
 
-    /// Whether nothing was queued at the moment of the call. A hint, for tests.
-    #[cfg(test)]
+    /// Whether nothing was queued at the moment of the call. A hint.
     pub(crate) fn is_empty(&self) -> bool {
         // Relaxed: a hint.
         self.head.load(Ordering::Relaxed) == self.tail.load(Ordering::Relaxed)

@@ -1,23 +1,27 @@
-//! The state of one room of the huge region: who uses it, how far it is warm, whether a purge is running. One word.
-//! Called by `arena::rooms`.
+//! The state of one room of the huge region: who uses it, how far it is warm, whether the governor works on it. One
+//! word. Called by `arena::rooms`.
 //!
 //! Invariant: a room that is in use has one owner, who alone grows, shrinks and releases it. Chunks below the live
-//! count are never purged; chunks at or above the warm count read as zeroes. While a purge runs nobody enters its
-//! chunks: a free room is not handed out and a room in use does not grow (its owner then copies instead of waiting).
+//! count are never purged; chunks at or above the warm count read as zeroes, and so does every chunk of a free room
+//! that is marked zero. While the governor works on a piece (it purges it, or makes it warm), the piece starts at the
+//! warm count: nobody enters it, but what lies below is to be had as ever. So a request that fits below the piece takes
+//! the room at once, and an owner grows up to the piece.
 //!
 //! | bits | meaning |
 //! |---|---|
 //! | 0..28 | live: chunks that the block in the room covers |
-//! | 28..56 | warm: chunks from the start of the room that may be resident and not zero |
+//! | 28..56 | warm: chunks from the start of the room that may be resident |
 //! | 56 | in use |
-//! | 57 | a purge runs on the chunks between the caller's mark and the warm count |
+//! | 57 | busy: the governor works on a piece that starts at the warm count |
+//! | 58 | zero: the warm chunks read as zeroes. Only in a room that is not in use |
 
 use crate::atomic::{AtomicU64, Ordering};
 
 const COUNT_BITS: u32 = 28;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 const IN_USE: u64 = 1 << 56;
-const PURGING: u64 = 1 << 57;
+const BUSY: u64 = 1 << 57;
+const ZERO: u64 = 1 << 58;
 
 /// One reading of a [`RoomWord`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,7 +33,7 @@ impl RoomState {
     }
 
     const fn flags(self) -> u64 {
-        self.0 & (IN_USE | PURGING)
+        self.0 & (IN_USE | BUSY | ZERO)
     }
 
     /// Chunks that the block covers.
@@ -37,9 +41,14 @@ impl RoomState {
         (self.0 & COUNT_MASK) as u32
     }
 
-    /// Chunks from the start that may be resident and not zero.
+    /// Chunks from the start that may be resident.
     pub(crate) const fn warm(self) -> u32 {
         (self.0 >> COUNT_BITS & COUNT_MASK) as u32
+    }
+
+    /// Chunks from the start that may hold old data.
+    pub(crate) const fn dirty(self) -> u32 {
+        if self.0 & ZERO == 0 { self.warm() } else { 0 }
     }
 
     /// Whether a block lives here.
@@ -47,19 +56,20 @@ impl RoomState {
         self.0 & IN_USE != 0
     }
 
-    /// Whether the room can be claimed: not in use and not being purged.
-    pub(crate) const fn is_available(self) -> bool {
-        self.flags() == 0
+    /// Whether a block of `chunks` can have the room now.
+    pub(crate) const fn is_available(self, chunks: u32) -> bool {
+        !self.is_in_use() && (!self.is_busy() || chunks <= self.warm())
     }
 
-    /// Whether a purge runs in the room.
-    pub(crate) const fn is_being_purged(self) -> bool {
-        self.0 & PURGING != 0
+    /// Whether the governor works on a piece of the room.
+    pub(crate) const fn is_busy(self) -> bool {
+        self.0 & BUSY != 0
     }
 
-    /// Whether there are warm chunks that no block covers.
-    pub(crate) const fn has_retired(self) -> bool {
-        self.warm() > self.live()
+    /// Warm chunks that neither a block nor the first `keep` chunks of a free room cover.
+    pub(crate) const fn retired(self, keep: u32) -> u32 {
+        let floor = if self.is_in_use() { self.live() } else { keep };
+        self.warm().saturating_sub(floor)
     }
 }
 
@@ -97,23 +107,25 @@ impl RoomWord {
             .map_err(RoomState)
     }
 
-    /// Takes a free room for a block of `chunks`. Gives the warm count before: chunks from there on read as zeroes.
-    pub(crate) fn claim(&self, chunks: u32) -> Option<u32> {
-        // Acquire: pairs with the Release in `release` and `finish_purge`; the last block's owner and the purge are
-        // done.
+    /// Takes a free room for a block of `chunks`. Gives the state before: chunks from its dirty count on read as
+    /// zeroes.
+    pub(crate) fn claim(&self, chunks: u32) -> Option<RoomState> {
+        // Acquire: pairs with the Release in `release` and `finish`; the last block's owner and the governor are done
+        // with these chunks.
         self.update(Ordering::Acquire, |state| {
-            state.is_available().then(|| RoomState::new(chunks, state.warm().max(chunks), IN_USE))
+            let flags = state.flags() & BUSY | IN_USE;
+            state.is_available(chunks).then(|| RoomState::new(chunks, state.warm().max(chunks), flags))
         })
         .ok()
-        .map(RoomState::warm)
     }
 
-    /// Owner: covers `chunks`, more or fewer than now. Growing fails while a purge runs. Gives the state before.
+    /// Owner: covers `chunks`, more or fewer than now. Growing into a piece that the governor works on fails. Gives the
+    /// state before.
     pub(crate) fn resize(&self, chunks: u32) -> Option<RoomState> {
-        // AcqRel: growing, Acquire pairs with the Release in `finish_purge`; shrinking, Release pairs with the Acquire
-        // in `begin_purge`, as our use of the tail is over.
+        // AcqRel: growing, Acquire pairs with the Release in `finish`; shrinking, Release pairs with the Acquire in
+        // `begin_purge`, as our use of the tail is over.
         self.update(Ordering::AcqRel, |state| {
-            let fits = chunks <= state.live() || state.flags() & PURGING == 0;
+            let fits = chunks <= state.warm() || !state.is_busy();
             (fits && state.is_in_use()).then(|| RoomState::new(chunks, state.warm().max(chunks), state.flags()))
         })
         .ok()
@@ -123,40 +135,69 @@ impl RoomWord {
     pub(crate) fn release(&self) -> Option<RoomState> {
         // Release: pairs with the Acquire in `claim` and `begin_purge`.
         self.update(Ordering::Release, |state| {
-            state.is_in_use().then(|| RoomState::new(0, state.warm(), state.flags() & PURGING))
+            state.is_in_use().then(|| RoomState::new(0, state.warm(), state.flags() & BUSY))
         })
         .ok()
     }
 
-    /// Owner: takes a claim back before the room was touched; `warm` is what [`claim`](Self::claim) gave.
-    pub(crate) fn cancel(&self, warm: u32) {
-        // Release: pairs with the Acquire in `claim`, like `release`. A purge of chunks that were warm before goes on.
+    /// Owner: takes a claim back before the room was touched; `before` is what [`claim`](Self::claim) gave.
+    pub(crate) fn cancel(&self, before: RoomState) {
+        // Release: pairs with the Acquire in `claim`, like `release`. A piece that the governor works on goes on. What
+        // the claim alone made warm is cold again; whether the rest is zero is not known any more.
         let next = |state: RoomState| {
-            let warm = if warm > state.live() { state.warm() } else { warm };
-            Some(RoomState::new(0, warm, state.flags() & PURGING))
+            let warm = if before.warm() >= state.live() { state.warm() } else { before.warm() };
+            Some(RoomState::new(0, warm, state.flags() & BUSY))
         };
         // The closure never declines.
         let _ = self.update(Ordering::Release, next);
     }
 
-    /// Takes up to `chunks_max` warm chunks that no block covers, from the top end, for a purge.
-    pub(crate) fn begin_purge(&self, chunks_max: u32) -> Option<Piece> {
+    /// Governor: takes up to `chunks_max` warm chunks, from the top end, for a purge; none that a block covers, nor of
+    /// the first `keep` chunks of a free room. They count as cold until [`finish`](Self::finish).
+    pub(crate) fn begin_purge(&self, chunks_max: u32, keep: u32) -> Option<Piece> {
         // Acquire: pairs with the Release in `release` and `resize`.
+        let from = |state: RoomState| state.warm() - state.retired(keep).min(chunks_max);
         let before = self
             .update(Ordering::Acquire, |state| {
-                let idle = state.flags() & PURGING == 0 && state.has_retired();
-                idle.then(|| RoomState::new(state.live(), state.warm(), state.flags() | PURGING))
+                let idle = !state.is_busy() && state.retired(keep) > 0;
+                idle.then(|| RoomState::new(state.live(), from(state), state.flags() | BUSY))
             })
             .ok()?;
-        let from = before.live().max(before.warm().saturating_sub(chunks_max));
-        Some(Piece { from, to: before.warm() })
+        Some(Piece { from: from(before), to: before.warm() })
     }
 
-    /// Ends the purge of `piece`; it is cold now if it was `purged`.
-    pub(crate) fn finish_purge(&self, piece: Piece, purged: bool) -> RoomState {
-        // Release: pairs with the Acquire in `claim` and `resize`. The closure never declines.
-        let warm = |state: RoomState| if purged { piece.from } else { state.warm() };
-        let next = |state: RoomState| RoomState::new(state.live(), warm(state), state.flags() & IN_USE);
+    /// Governor: takes up to `chunks_max` cold chunks above the warm ones of a free room, below chunk `end`, to make
+    /// them warm.
+    pub(crate) fn begin_warm(&self, chunks_max: u32, end: u32) -> Option<Piece> {
+        // Acquire: pairs with the Release in `finish`; who purged these chunks is done with them. A room without warm
+        // chunks is zero.
+        let before = self
+            .update(Ordering::Acquire, |state| {
+                let idle = state.flags() & (IN_USE | BUSY) == 0 && state.warm() < end;
+                let zero = if state.warm() == 0 { ZERO } else { state.flags() & ZERO };
+                idle.then(|| RoomState::new(0, state.warm(), BUSY | zero))
+            })
+            .ok()?;
+        Some(Piece { from: before.warm(), to: before.warm().saturating_add(chunks_max).min(end) })
+    }
+
+    /// Forked child: if the parent's governor was at work here, ends that; up to chunk `end` all may be resident.
+    pub(crate) fn recover(&self, end: u32) {
+        // Relaxed: the child has one thread.
+        let next = |state: RoomState| {
+            let warm = state.warm().max(end);
+            state.is_busy().then(|| RoomState::new(state.live(), warm, state.flags() & IN_USE))
+        };
+        // A room that is not busy is left as it is.
+        let _ = self.update(Ordering::Relaxed, next);
+    }
+
+    /// Governor: ends what `begin_purge` or `begin_warm` began; says whether `piece` is `resident` now.
+    pub(crate) fn finish(&self, piece: Piece, resident: bool) -> RoomState {
+        // Release: pairs with the Acquire in `claim`, `resize` and `begin_warm`. Nobody moves the warm count of a busy
+        // room. The closure never declines.
+        let warm = if resident { piece.to } else { piece.from };
+        let next = |state: RoomState| RoomState::new(state.live(), warm, state.flags() & !BUSY);
         match self.update(Ordering::Release, |state| Some(next(state))) {
             Ok(before) | Err(before) => next(before),
         }

@@ -29,6 +29,16 @@ impl ChunkState {
         self.0 & USED == 0
     }
 
+    /// Whether the slice at `place` is in use.
+    pub(crate) const fn is_used(self, place: u32) -> bool {
+        self.0 >> place & 1 != 0
+    }
+
+    /// How many slices are free and may hold old data.
+    pub(crate) const fn free_dirty_count(self) -> u32 {
+        (self.0 >> SLICES & !self.0 & USED).count_ones()
+    }
+
     /// Whether some slice may hold old data.
     pub(crate) const fn is_dirty(self) -> bool {
         self.0 >> SLICES != 0

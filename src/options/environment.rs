@@ -110,18 +110,10 @@ impl Warning<'_> {
     }
 }
 
-/// Prints `bytes` that came from outside: not too many, and nothing that would move the cursor of a terminal.
+/// Prints `bytes` that came from outside, but not too many.
 fn quote(bytes: &[u8], out: &mut Text) {
     let shown = bytes.get(..QUOTE_BYTES_MAX).unwrap_or(bytes);
-    for chunk in shown.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            let character = if character.is_control() { '?' } else { character };
-            out.str(character.encode_utf8(&mut [0; 4]));
-        }
-        if !chunk.invalid().is_empty() {
-            out.str("?");
-        }
-    }
+    out.foreign(shown);
     if shown.len() < bytes.len() {
         out.str("...");
     }
@@ -233,7 +225,7 @@ mod tests {
                 "ANTIFREEZE_WARM_RESERVE=1G",
                 "antifreeze: ANTIFREEZE_WARM_RESERVE=\"1G\" is not understood: \
                  want a size of 2MiB to 1TiB such as 256MiB, or off \
-                 (units are B, KiB, MiB, GiB, TiB; not K, M, G, T); 64MiB is used\n",
+                 (units are B, KiB, MiB, GiB, TiB; not K, M, G, T); 16MiB is used\n",
             ),
             (
                 "ANTIFREEZE_PURGE_RATE=1GiB",

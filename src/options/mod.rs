@@ -220,7 +220,6 @@ impl Options {
     }
 
     /// Prints a line per option: `decay = 5s (default)`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no public function prints options yet"))]
     pub(crate) fn print(&self, out: &mut Text) {
         for row in &TABLE {
             out.str(row.name);

@@ -3,7 +3,7 @@
 //!
 //! Invariant: one row per key, in the order of the keys, and every default is accepted.
 
-use crate::limits::{HOLD_BUDGET_NS, LINGER_MS, PURGE_PAUSE_NS, RESERVATION_BYTES_MAX};
+use crate::limits::RESERVATION_BYTES_MAX;
 
 /// Names an option.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,7 +112,7 @@ pub(crate) const TABLE: [Row; 14] = [
         name: "hold_budget",
         variable: "ANTIFREEZE_HOLD_BUDGET",
         kind: Kind::Amount { unit: Unit::Time, min: 10 * US, max: 100 * MS, none: None, example: "250us" },
-        default: Some(HOLD_BUDGET_NS),
+        default: Some(250 * US),
         meaning: "the longest that one kernel call on memory should take",
     },
     Row {
@@ -120,7 +120,8 @@ pub(crate) const TABLE: [Row; 14] = [
         name: "pause",
         variable: "ANTIFREEZE_PAUSE",
         kind: Kind::Amount { unit: Unit::Time, min: 50 * US, max: SECOND, none: None, example: "50us" },
-        default: Some(PURGE_PAUSE_NS),
+        // A tight loop can win a lock again until the kernel hands it over after 4 ms: a pause lets others in.
+        default: Some(50 * US),
         meaning: "the pause between two such calls",
     },
     Row {
@@ -128,7 +129,8 @@ pub(crate) const TABLE: [Row; 14] = [
         name: "linger",
         variable: "ANTIFREEZE_LINGER",
         kind: Kind::Amount { unit: Unit::Time, min: 0, max: HOUR, none: None, example: "500ms" },
-        default: Some(LINGER_MS * MS),
+        // Long enough that a busy program takes it back warm.
+        default: Some(500 * MS),
         meaning: "freed memory stays untouched for so long",
     },
     Row {
@@ -160,7 +162,7 @@ pub(crate) const TABLE: [Row; 14] = [
         name: "warm_reserve",
         variable: "ANTIFREEZE_WARM_RESERVE",
         kind: Kind::Amount { unit: Unit::Bytes, min: 2 * MIB, max: TIB, none: Some("off"), example: "256MiB" },
-        default: Some(64 * MIB),
+        default: Some(16 * MIB),
         meaning: "the most memory that is kept faulted ahead of need",
     },
     Row {

@@ -29,7 +29,7 @@ fn defaults_are_those_of_the_table() {
     assert_eq!(options, Options::default());
     assert_eq!((options.commit, options.governor), (Commit::default(), Governor::default()));
     assert_eq!(options.decay, Some(Nanos(5 * S)));
-    assert_eq!(options.warm_reserve, Some(64 << 20));
+    assert_eq!(options.warm_reserve, Some(16 << 20));
     assert_eq!(options.forecast, None);
     assert!(options.pressure);
 }
@@ -184,6 +184,26 @@ fn the_document_has_a_row_for_each_option_and_no_other() {
         assert_eq!(cells.len(), wanted.len() + 1, "{}: when to change it", row.name);
         assert!(!cells[wanted.len()].is_empty(), "{}", row.name);
     }
+}
+
+#[test]
+fn settings_that_documents_recommend_are_accepted() {
+    let texts = [
+        include_str!("../../docs/GOVERNOR.md"),
+        include_str!("../../docs/HUGEPAGES.md"),
+        include_str!("../../docs/OPERATIONS.md"),
+        include_str!("../../README.md"),
+    ];
+    let words = texts.iter().flat_map(|text| text.split(|c: char| c.is_whitespace() || "`,;:)".contains(c)));
+    let mut count = 0;
+    for (name, value) in words.filter_map(|word| word.split_once('=')) {
+        let name = name.strip_prefix("ANTIFREEZE_").unwrap_or(name).to_ascii_lowercase();
+        if let Some(row) = TABLE.iter().find(|row| row.name == name) {
+            assert!(notation::read(&row.kind, value.as_bytes()).is_ok(), "{name}={value}");
+            count += 1;
+        }
+    }
+    assert!(count > 10, "{count} settings were found");
 }
 
 /// The setters of a source: name, argument, and the text of their comments.

@@ -43,11 +43,15 @@ pub(crate) struct Usage {
     pub(crate) usage_bytes: u64,
 }
 
+/// One cgroup on the way up.
+pub(crate) struct Level<'a> {
+    kind: Kind,
+    path: &'a [u8],
+}
+
 /// How often a cgroup ran into its limits, since it was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Events {
-    /// Somebody was slowed down over `high`.
-    pub(crate) high: u64,
     /// Usage was about to pass the limit.
     pub(crate) max: u64,
     /// There was no memory even after reclaim.
@@ -63,6 +67,11 @@ impl Cgroup {
     /// Which interface it has.
     pub(crate) fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// The directory of its files; empty without a cgroup.
+    pub(crate) fn directory(&self) -> &[u8] {
+        self.path.as_bytes()
     }
 
     /// The path of one of its files; `None` without a cgroup.
@@ -147,21 +156,11 @@ impl Cgroup {
         }
     }
 
-    /// Passes the cgroup and its ancestors, as far as they can be seen, to `each`. Twelve system calls for each of them
-    /// (eight in version 1).
-    pub(crate) fn for_each_level(&self, os: &impl Os, mut each: impl FnMut(Usage)) {
-        let mut next = (self.kind != Kind::None).then_some(self.path.as_bytes().len());
-        while let Some(length) = next {
-            let path = self.path.as_bytes().get(..length).unwrap_or_default();
-            if let Some(usage_bytes) = number(os, path, usage_file(self.kind)) {
-                let (high_bytes, max_bytes) = match self.kind {
-                    Kind::V2 => (number(os, path, b"memory.high"), number(os, path, b"memory.max")),
-                    _ => (None, number(os, path, b"memory.limit_in_bytes").filter(|bytes| *bytes < V1_NO_LIMIT)),
-                };
-                each(Usage { high_bytes, max_bytes, usage_bytes });
-            }
-            next = above(path, self.mount_length);
-        }
+    /// The cgroup and its ancestors, as far as they can be seen.
+    pub(crate) fn levels(&self) -> impl Iterator<Item = Level<'_>> {
+        let own = (self.kind != Kind::None).then_some(self.path.as_bytes());
+        core::iter::successors(own, |path| path.get(..above(path, self.mount_length)?))
+            .map(|path| Level { kind: self.kind, path })
     }
 
     /// What happened in the cgroup itself and below it; `None` if it does not tell. Four system calls (eight in
@@ -175,14 +174,47 @@ impl Cgroup {
                 let max = number(os, path, b"memory.failcnt")?;
                 // Kernels before 4.13 do not count kills.
                 let oom = text_scan::value(read(os, path, b"memory.oom_control", &mut buffer)?, b"oom_kill");
-                Some(Events { high: 0, max, oom: oom.unwrap_or(0) })
+                Some(Events { max, oom: oom.unwrap_or(0) })
             }
             Kind::V2 => {
                 let text = read(os, path, b"memory.events", &mut buffer)?;
                 let count = |key: &[u8]| text_scan::value(text, key);
-                Some(Events { high: count(b"high")?, max: count(b"max")?, oom: count(b"oom")? })
+                Some(Events { max: count(b"max")?, oom: count(b"oom")? })
             }
         }
+    }
+}
+
+impl Level<'_> {
+    /// What it allows and uses; `None` if it does not tell. Twelve system calls (eight in version 1).
+    pub(crate) fn usage(&self, os: &impl Os) -> Option<Usage> {
+        let usage_bytes = number(os, self.path, usage_file(self.kind))?;
+        let (high_bytes, max_bytes) = match self.kind {
+            Kind::V2 => (number(os, self.path, b"memory.high"), number(os, self.path, b"memory.max")),
+            _ => (None, number(os, self.path, b"memory.limit_in_bytes").filter(|bytes| *bytes < V1_NO_LIMIT)),
+        };
+        Some(Usage { high_bytes, max_bytes, usage_bytes })
+    }
+
+    /// Bytes of its use that are file cache the kernel takes back before anybody is refused: what was used once, and
+    /// what was used again and is not mapped, as far as the kernel tells. Five to eight system calls; the kernel sums
+    /// its counters over all processors.
+    pub(crate) fn cache_bytes(&self, os: &impl Os) -> u64 {
+        let keys: [&[u8]; 3] = match self.kind {
+            Kind::V1 => [b"total_inactive_file", b"total_active_file", b"total_mapped_file"],
+            _ => [b"inactive_file", b"active_file", b"file_mapped"],
+        };
+        let mut counts = [0_u64; 3];
+        if let Some(path) = PathBuffer::of(&[self.path, b"/memory.stat"]) {
+            // Without the file nothing is known of it.
+            let _ = lines::for_each(os, path.as_c_str(), &mut [0; 1024], |line| {
+                for (count, key) in counts.iter_mut().zip(keys) {
+                    *count = text_scan::value_in_line(line, key).unwrap_or(*count);
+                }
+            });
+        }
+        let [inactive, active, mapped] = counts;
+        inactive.saturating_add(active).saturating_sub(mapped).max(inactive)
     }
 }
 
@@ -320,9 +352,7 @@ mod tests {
     }
 
     fn levels(cgroup: &Cgroup, os: &FakeOs) -> Vec<Usage> {
-        let mut levels = Vec::new();
-        cgroup.for_each_level(os, |level| levels.push(level));
-        levels
+        cgroup.levels().filter_map(|level| level.usage(os)).collect()
     }
 
     fn level(high_bytes: Option<u64>, max_bytes: Option<u64>, usage_bytes: u64) -> Usage {
@@ -481,16 +511,41 @@ mod tests {
         let cgroup = found(&os);
         assert_eq!(cgroup.events(&os), None);
         os.files.set("/sys/fs/cgroup/a/memory.events", "low 9\nhigh 1\nmax 2\noom 3\noom_kill 4\noom_group_kill 5\n");
-        assert_eq!(cgroup.events(&os), Some(Events { high: 1, max: 2, oom: 3 }));
+        assert_eq!(cgroup.events(&os), Some(Events { max: 2, oom: 3 }));
 
         let os = machine("3:memory:/a\n", "35 31 0:32 / /m rw - cgroup cgroup rw,memory\n");
         add_v1(&os, "/m/a", 1, 1);
         let cgroup = found(&os);
         os.files.set("/m/a/memory.failcnt", "6\n");
         os.files.set("/m/a/memory.oom_control", "oom_kill_disable 0\nunder_oom 1\noom_kill 7\n");
-        assert_eq!(cgroup.events(&os), Some(Events { high: 0, max: 6, oom: 7 }));
+        assert_eq!(cgroup.events(&os), Some(Events { max: 6, oom: 7 }));
         os.files.set("/m/a/memory.oom_control", "oom_kill_disable 0\nunder_oom 1\n");
-        assert_eq!(cgroup.events(&os), Some(Events { high: 0, max: 6, oom: 0 }));
+        assert_eq!(cgroup.events(&os), Some(Events { max: 6, oom: 0 }));
+    }
+
+    #[test]
+    fn cache_is_that_of_the_whole_level_in_either_version() {
+        // As these kernels write it, shortened; version 2 counts what is below in every line.
+        let v1 = "mapped_file 1\ninactive_file 100\nactive_file 200\nhierarchical_memory_limit 9223372036854771712\n\
+                  total_mapped_file 50\ntotal_inactive_anon 7\ntotal_inactive_file 300\ntotal_active_file 400\n";
+        let v2 = "anon 5\nfile 2000\nfile_mapped 50\ninactive_anon 7\nactive_file 400\ninactive_file 300\nslab 9\n";
+        for (own, mount, text) in [
+            ("3:memory:/a\n", "35 31 0:32 / /m rw - cgroup cgroup rw,memory\n", v1),
+            ("0::/a\n", "26 23 0:24 / /m rw - cgroup2 cgroup2 rw\n", v2),
+        ] {
+            let os = machine(own, mount);
+            add_v1(&os, "/m/a", 1, 1);
+            add_v2(&os, "/m/a", "max", "1", 1);
+            let cgroup = found(&os);
+            let cache = || cgroup.levels().next().unwrap().cache_bytes(&os);
+            assert_eq!(cache(), 0, "no file");
+            os.files.set("/m/a/memory.stat", format!("{}{text}", "padding 1\n".repeat(150)));
+            assert_eq!(cache(), 650);
+            os.files.set("/m/a/memory.stat", text.replace(" 50\n", " 690\n"));
+            assert_eq!(cache(), 300, "what was used once goes, mapped or not");
+            os.files.set("/m/a/memory.stat", text.replace(" 300\n", " many\n").replace(" 50\n", " 0\n"));
+            assert_eq!(cache(), 400);
+        }
     }
 
     #[test]
@@ -529,8 +584,7 @@ mod tests {
         let usage =
             std::fs::read_to_string(format!("{place}/{}", core::str::from_utf8(usage_file(cgroup.kind())).unwrap()));
         assert!(usage.unwrap().trim().parse::<u64>().is_ok(), "{place}");
-        let mut count = 0;
-        cgroup.for_each_level(&Linux, |_| count += 1);
-        assert!(count > 0);
+        let own = cgroup.levels().next().unwrap();
+        assert!(own.cache_bytes(&Linux) <= own.usage(&Linux).unwrap().usage_bytes + (64 << 20));
     }
 }

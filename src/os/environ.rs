@@ -50,12 +50,15 @@ impl Entries {
 /// Reads the list as it is: a program that changes its environment from another thread at the same time races, as with
 /// `getenv`; the allocator reads it once, at the first allocation.
 pub(crate) fn entries() -> Entries {
-    // SAFETY: 1. getauxval(3) reads a table.
-    //         2. `environ` is null or such a list (environ(7)), and the caller runs before anything changes it.
-    unsafe {
-        let is_privileged = libc::getauxval(libc::AT_SECURE) != 0;
-        Entries::of(if is_privileged { core::ptr::null() } else { environ })
-    }
+    // SAFETY: `environ` is null or such a list (environ(7)), and the caller runs before anything changes it.
+    unsafe { Entries::of(if is_ignored() { core::ptr::null() } else { environ }) }
+}
+
+/// Whether the environment is not listened to, because the program runs with rights that whoever started it may not
+/// have.
+pub(crate) fn is_ignored() -> bool {
+    // SAFETY: getauxval(3) reads a table.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
 #[cfg(test)]

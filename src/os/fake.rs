@@ -8,8 +8,9 @@ use std::sync::Mutex;
 use std::vec::Vec;
 
 use super::fake_files::FakeFiles;
-use super::{Advice, Facts, Identity, Limit, Linux, Os, OsError, RELEASE_BYTES};
-use crate::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use super::{Advice, Facts, Limit, Linux, Os, OsError, RELEASE_BYTES, Range};
+use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::limits::CHUNK_BYTES;
 use crate::units::Nanos;
 
 /// One purge that was asked for.
@@ -17,6 +18,23 @@ use crate::units::Nanos;
 pub(crate) struct Purged {
     pub(crate) base: usize,
     pub(crate) bytes: usize,
+}
+
+/// One call that purged one range, or several.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct PurgeCall {
+    pub(crate) start: Nanos,
+    pub(crate) time: Nanos,
+    pub(crate) bytes: usize,
+}
+
+/// What purges and page faults work on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Memory {
+    /// Memory of this process.
+    Real,
+    /// None: addresses are numbers. Chunks that are made warm get one hugepage, or small pages.
+    Pretended { hugepages: bool },
 }
 
 /// The fake kernel.
@@ -31,19 +49,48 @@ pub(crate) struct FakeOs {
     pub(crate) limits: Vec<(Limit, u64)>,
     /// The files that there are, none at first.
     pub(crate) files: FakeFiles,
+    /// Whether a thread gets a table of descriptors of its own.
+    pub(crate) own_descriptors: bool,
     /// The call of this number, counted from 0 over all calls that can fail, is refused; so are the following ones up
     /// to `fail_count` in all.
     pub(crate) fail_from: AtomicUsize,
     pub(crate) fail_count: AtomicUsize,
+    /// Whether scattered ranges can be purged in one call, and how many of them one call does.
+    pub(crate) scatters: bool,
+    pub(crate) scatter_ranges_max: AtomicUsize,
+    /// Whether calls on memory touch any.
+    pub(crate) memory: Memory,
+    /// By how much a purge turns the clock on, for each MiB, and a page fault of the governor.
+    pub(crate) purge_ns_per_mib: u64,
+    pub(crate) fault_ns: u64,
+    /// In place of `purge_ns_per_mib`: asked for each range that is purged how many nanoseconds that takes.
+    pub(crate) purge_cost: Option<PurgeCost>,
+    /// Told of each range that is made warm.
+    pub(crate) on_fault_in: Option<FaultHook>,
+    /// Bytes in the pool of explicit hugepages.
+    pub(crate) pool_bytes: usize,
+    /// Bytes of free memory, as the machine tells.
+    pub(crate) free_bytes: u64,
+    /// Whether memory is locked when it is committed, as after `mlockall`, and `lock_on_fault` was not asked for.
+    pub(crate) populates: AtomicBool,
+    /// Whether `lock_on_fault` works.
+    pub(crate) locks_on_fault: bool,
     calls: AtomicUsize,
     now: AtomicU64,
     purges: Mutex<Vec<Purged>>,
+    purge_calls: Mutex<Vec<PurgeCall>>,
     threads: AtomicUsize,
     on_yield: Mutex<Option<Hook>>,
 }
 
 /// Something to do in the middle of a call.
 type Hook = std::boxed::Box<dyn FnOnce() + Send>;
+
+/// Nanoseconds that it takes to purge a range.
+type PurgeCost = std::boxed::Box<dyn Fn(Range) -> u64 + Send + Sync>;
+
+/// Something to do when a range is made warm.
+type FaultHook = std::boxed::Box<dyn Fn(Range) + Send + Sync>;
 
 impl FakeOs {
     /// A machine with 1 GiB of memory on which no call fails.
@@ -54,11 +101,24 @@ impl FakeOs {
             release: "6.18.0",
             limits: Vec::new(),
             files: FakeFiles::new(),
+            own_descriptors: true,
             fail_from: AtomicUsize::new(usize::MAX),
             fail_count: AtomicUsize::new(0),
+            scatters: true,
+            scatter_ranges_max: AtomicUsize::new(usize::MAX),
+            memory: Memory::Real,
+            purge_ns_per_mib: 0,
+            fault_ns: 0,
+            purge_cost: None,
+            on_fault_in: None,
+            pool_bytes: 0,
+            free_bytes: u64::MAX / 2,
+            populates: AtomicBool::new(false),
+            locks_on_fault: true,
             calls: AtomicUsize::new(0),
             now: AtomicU64::new(1_000_000_000_000),
             purges: Mutex::new(Vec::new()),
+            purge_calls: Mutex::new(Vec::new()),
             threads: AtomicUsize::new(0),
             on_yield: Mutex::new(None),
         }
@@ -98,6 +158,16 @@ impl FakeOs {
         self.purges.lock().unwrap().clone()
     }
 
+    /// The calls that purged something, in order, since this was asked last.
+    pub(crate) fn take_purge_calls(&self) -> Vec<PurgeCall> {
+        core::mem::take(&mut *self.purge_calls.lock().unwrap())
+    }
+
+    fn log_call(&self, start: Nanos, bytes: usize) {
+        let call = PurgeCall { start, time: self.now().since(start), bytes };
+        self.purge_calls.lock().unwrap().push(call);
+    }
+
     /// Has `hook` run the next time that a thread gives way.
     pub(crate) fn on_next_yield(&self, hook: impl FnOnce() + Send + 'static) {
         *self.on_yield.lock().unwrap() = Some(std::boxed::Box::new(hook));
@@ -106,6 +176,20 @@ impl FakeOs {
     /// Threads that were asked for.
     pub(crate) fn threads(&self) -> usize {
         self.threads.load(Ordering::SeqCst)
+    }
+
+    /// Purges a range, at the cost that was set.
+    /// # Safety
+    /// As [`Os::purge`].
+    unsafe fn drop_contents(&self, range: Range) -> Result<(), OsError> {
+        if matches!(self.memory, Memory::Real) {
+            // SAFETY: the caller's promise is the same.
+            unsafe { Linux.purge(range.base, range.bytes) }?;
+        }
+        let even = ((range.bytes as u64 >> 10) * self.purge_ns_per_mib) >> 10;
+        self.advance(Nanos(self.purge_cost.as_ref().map_or(even, |cost| cost(range))));
+        self.purges.lock().unwrap().push(Purged { base: range.base.addr().get(), bytes: range.bytes });
+        Ok(())
     }
 
     fn may_fail(&self, number: i32) -> Result<(), OsError> {
@@ -153,10 +237,78 @@ impl Os for FakeOs {
 
     unsafe fn purge(&self, base: NonNull<u8>, bytes: usize) -> Result<(), OsError> {
         self.may_fail(libc::EAGAIN)?;
+        let start = self.now();
         // SAFETY: the caller's promise is the same.
-        unsafe { Linux.purge(base, bytes) }?;
-        self.purges.lock().unwrap().push(Purged { base: base.addr().get(), bytes });
+        unsafe { self.drop_contents(Range { base, bytes }) }?;
+        self.log_call(start, bytes);
         Ok(())
+    }
+
+    fn can_purge_scattered(&self) -> bool {
+        self.scatters
+    }
+
+    unsafe fn purge_scattered(&self, ranges: &[Range]) -> Result<usize, OsError> {
+        self.may_fail(libc::EAGAIN)?;
+        let start = self.now();
+        let mut purged_bytes = 0;
+        for range in ranges.iter().take(self.scatter_ranges_max.load(Ordering::SeqCst)) {
+            // SAFETY: the caller's promise is the same.
+            unsafe { self.drop_contents(*range) }?;
+            purged_bytes += range.bytes;
+        }
+        self.log_call(start, purged_bytes);
+        Ok(purged_bytes)
+    }
+
+    unsafe fn fault_in(&self, base: NonNull<u8>, bytes: usize, stride_bytes: usize) -> u64 {
+        if let Some(hook) = &self.on_fault_in {
+            hook(Range { base, bytes });
+        }
+        let faults = match self.memory {
+            // SAFETY: the caller's promise is the same.
+            Memory::Real => unsafe { Linux.fault_in(base, bytes, stride_bytes) },
+            Memory::Pretended { hugepages: true } => 1,
+            Memory::Pretended { hugepages: false } => (bytes / stride_bytes) as u64 + 1,
+        };
+        self.advance(Nanos(faults * self.fault_ns));
+        faults
+    }
+
+    fn is_resident(&self, place: NonNull<u8>) -> bool {
+        self.populates.load(Ordering::SeqCst) || Linux.is_resident(place)
+    }
+
+    unsafe fn lock_on_fault(&self, _base: NonNull<u8>, _bytes: usize) -> Result<(), OsError> {
+        self.may_fail(libc::ENOMEM)?;
+        if !self.locks_on_fault {
+            return Err(OsError(core::num::NonZeroI32::new(libc::EPERM).unwrap()));
+        }
+        self.populates.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn take_pool(&self, bytes: usize) -> Result<NonNull<u8>, OsError> {
+        self.may_fail(libc::ENOMEM)?;
+        if bytes > self.pool_bytes {
+            return Err(OsError(core::num::NonZeroI32::new(libc::ENOMEM).unwrap()));
+        }
+        let raw = Linux.reserve(bytes + CHUNK_BYTES)?;
+        let slack = raw.addr().get().next_multiple_of(CHUNK_BYTES) - raw.addr().get();
+        // SAFETY: the aligned part lies in the fresh reservation; what is left of that is lost.
+        unsafe {
+            let base = raw.byte_add(slack);
+            Linux.commit(base, bytes)?;
+            Ok(base)
+        }
+    }
+
+    fn free_memory_bytes(&self) -> u64 {
+        self.free_bytes
+    }
+
+    fn page_bytes(&self) -> usize {
+        self.facts.page_bytes
     }
 
     unsafe fn touch(&self, place: NonNull<u8>) {
@@ -186,9 +338,17 @@ impl Os for FakeOs {
 
     fn wait(&self, _word: &AtomicU32, _expected: u32) {}
 
+    fn wait_for(&self, _word: &AtomicU32, _expected: u32, time: Nanos) {
+        self.advance(time);
+    }
+
+    fn wake_all(&self, _word: &AtomicU32) {}
+
     fn wake(&self, _word: &AtomicU32) {}
 
-    fn name_thread(&self) {}
+    fn prepare_thread(&self) -> bool {
+        self.own_descriptors
+    }
 
     unsafe fn start_thread(
         &self,
@@ -230,9 +390,5 @@ impl Os for FakeOs {
 
     fn trigger_fired(&self, fd: i32) -> Result<bool, OsError> {
         self.files.trigger_fired(fd)
-    }
-
-    fn identity(&self, fd: i32) -> Result<Identity, OsError> {
-        self.files.identity(fd)
     }
 }

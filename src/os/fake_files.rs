@@ -10,7 +10,7 @@ use std::string::String;
 use std::sync::{Mutex, MutexGuard};
 use std::vec::Vec;
 
-use super::{Identity, OsError};
+use super::OsError;
 
 /// The fake files.
 pub(crate) struct FakeFiles {
@@ -33,7 +33,6 @@ struct State {
 struct Open {
     text: Vec<u8>,
     position: usize,
-    inode: u64,
     /// Whether it is a trigger whose file is still there.
     trigger: bool,
 }
@@ -102,11 +101,6 @@ impl FakeFiles {
         self.state().open.values_mut().for_each(|open| open.trigger = false);
     }
 
-    /// Closes all that is open and opens other files under the same numbers, as a program may that does not know of us.
-    pub(crate) fn reuse_descriptors(&self) {
-        self.state().open.values_mut().for_each(|open| open.inode += 1);
-    }
-
     pub(super) fn open(&self, path: &CStr) -> Result<i32, OsError> {
         let mut state = self.state();
         state.opens += 1;
@@ -145,12 +139,6 @@ impl FakeFiles {
         }
         Ok(core::mem::take(&mut state.fired))
     }
-
-    pub(super) fn identity(&self, fd: i32) -> Result<Identity, OsError> {
-        let state = self.state();
-        let open = state.open.get(&fd).ok_or(error(libc::EBADF))?;
-        Ok(Identity { device: 1, inode: open.inode })
-    }
 }
 
 impl State {
@@ -159,7 +147,7 @@ impl State {
         let text = self.texts.get(path).ok_or(error(libc::ENOENT))?.clone();
         let fd = self.fd_next;
         self.fd_next += 1;
-        self.open.insert(fd, Open { text, position: 0, inode: u64::from(fd.unsigned_abs()) * 16, trigger });
+        self.open.insert(fd, Open { text, position: 0, trigger });
         Ok(fd)
     }
 }

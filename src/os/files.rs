@@ -5,11 +5,7 @@
 use core::ffi::CStr;
 
 use super::linux::{from_number, last_error};
-use super::{Identity, Os, OsError};
-
-/// Descriptors that are kept get at least this number, where the limit of the process allows: shells and daemons count
-/// on the low ones.
-const KEPT_FD_MIN: i32 = 100;
+use super::{Os, OsError};
 
 /// Repeats `call` while signals interrupt it.
 fn retried<T: PartialOrd + From<i8>>(call: impl Fn() -> T) -> Result<T, OsError> {
@@ -62,19 +58,14 @@ pub(super) fn close(fd: i32) {
 
 /// See [`Os::open_trigger`].
 pub(super) fn open_trigger(path: &CStr, text: &[u8]) -> Result<i32, OsError> {
-    let low = open(path, libc::O_RDWR | libc::O_NONBLOCK)?;
+    let fd = open(path, libc::O_RDWR | libc::O_NONBLOCK)?;
     // SAFETY: writes a live buffer to a descriptor of ours.
-    if let Err(error) = retried(|| unsafe { libc::write(low, text.as_ptr().cast(), text.len()) }) {
-        close(low);
-        return Err(error);
-    }
-    // SAFETY: a copy of a descriptor of ours; both stand for the same trigger.
-    match retried(|| unsafe { libc::fcntl(low, libc::F_DUPFD_CLOEXEC, KEPT_FD_MIN) }) {
-        Ok(kept) => {
-            close(low);
-            Ok(kept)
+    match retried(|| unsafe { libc::write(fd, text.as_ptr().cast(), text.len()) }) {
+        Ok(_) => Ok(fd),
+        Err(error) => {
+            close(fd);
+            Err(error)
         }
-        Err(_) => Ok(low),
     }
 }
 
@@ -89,17 +80,6 @@ pub(super) fn has_priority_event(fd: i32) -> Result<bool, OsError> {
         broken if broken & libc::POLLERR != 0 => Err(from_number(libc::ENODEV)),
         events => Ok(events & libc::POLLPRI != 0),
     }
-}
-
-/// fstat(2).
-pub(super) fn identity(fd: i32) -> Result<Identity, OsError> {
-    let mut status = core::mem::MaybeUninit::<libc::stat>::zeroed();
-    let place = status.as_mut_ptr();
-    // SAFETY: fstat(2) fills the live struct.
-    retried(|| unsafe { libc::fstat(fd, place) })?;
-    // SAFETY: the call has filled it; a zeroed one is valid as well.
-    let status = unsafe { status.assume_init() };
-    Ok(Identity { device: status.st_dev, inode: status.st_ino })
 }
 
 #[cfg(test)]
@@ -127,16 +107,30 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_are_close_on_exec_and_have_an_identity() {
+    fn descriptors_are_close_on_exec() {
         let fd = Linux.open(c"/proc/self/stat").unwrap();
         // SAFETY: reads the flags of an open descriptor.
         assert_eq!(unsafe { libc::fcntl(fd, libc::F_GETFD) } & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
-        let other = Linux.open(c"/proc/self/maps").unwrap();
-        let [own, others] = [fd, other].map(|fd| Linux.identity(fd).unwrap());
-        assert!(own == Linux.identity(fd).unwrap() && own != others);
         Linux.close(fd);
-        Linux.close(other);
-        assert_eq!(Linux.identity(-1).unwrap_err().0.get(), libc::EBADF);
+    }
+
+    #[test]
+    fn a_prepared_thread_shares_no_descriptor_with_the_others() {
+        let shared = std::fs::File::open("/proc/self/stat").unwrap();
+        let number = std::os::fd::AsRawFd::as_raw_fd(&shared);
+        let prepared = std::thread::spawn(move || {
+            let own_table = Linux.prepare_thread();
+            let fd = Linux.open(c"/proc/self/stat").unwrap();
+            (own_table, fd, Linux.read(number, &mut [0; 8]).map_err(|error| error.0.get()))
+        });
+        let (own_table, fd, read) = prepared.join().unwrap();
+        if !own_table {
+            std::eprintln!("skipped: the kernel gives a thread no table of its own");
+            return;
+        }
+        // Its first descriptor may be the very number of the other.
+        assert!(fd == 0 && (number == 0 || read == Err(libc::EBADF)), "{fd} {read:?}");
+        assert!(Linux.read(number, &mut [0; 8]).is_ok(), "the others keep theirs");
     }
 
     #[test]
@@ -154,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trigger_is_quiet_has_a_high_number_and_is_close_on_exec() {
+    fn a_trigger_is_quiet_and_close_on_exec() {
         // Windows of two seconds need no privilege on newer kernels.
         let fd = match Linux.open_trigger(c"/proc/pressure/memory", b"some 1900000 2000000\0") {
             Ok(fd) => fd,
@@ -164,7 +158,6 @@ mod tests {
             }
         };
         assert_eq!(Linux.trigger_fired(fd), Ok(false));
-        assert!(fd >= KEPT_FD_MIN);
         // SAFETY: reads the flags of an open descriptor.
         assert_eq!(unsafe { libc::fcntl(fd, libc::F_GETFD) } & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
         Linux.close(fd);

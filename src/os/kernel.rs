@@ -2,8 +2,9 @@
 
 use core::ptr::NonNull;
 
-use super::{Advice, Os, OsError};
+use super::{Advice, Os, OsError, Range};
 use crate::stats::counters::{By, Call, Counters};
+use crate::units::Nanos;
 
 /// An [`Os`] and the counters of what was asked of it. Memory calls go through here; the rest through [`Kernel::os`].
 pub(crate) struct Kernel<O> {
@@ -46,6 +47,11 @@ impl<O: Os> Kernel<O> {
         self.counted(Call::Reserve, By::Application, bytes, |os| os.reserve(bytes))
     }
 
+    /// [`Os::take_pool`], counted as address space taken.
+    pub(crate) fn take_pool(&self, bytes: usize) -> Result<NonNull<u8>, OsError> {
+        self.counted(Call::Reserve, By::Application, bytes, |os| os.take_pool(bytes))
+    }
+
     /// [`Os::unreserve`], counted.
     /// # Safety
     /// As [`Os::unreserve`].
@@ -68,6 +74,41 @@ impl<O: Os> Kernel<O> {
     pub(crate) unsafe fn advise(&self, base: NonNull<u8>, bytes: usize, advice: Advice) -> Result<(), OsError> {
         // SAFETY: the caller's promise is the same.
         self.counted(Call::Advise, By::Application, bytes, |os| unsafe { os.advise(base, bytes, advice) })
+    }
+
+    /// [`Os::lock_on_fault`], counted as advice, for the kind of thread that calls it.
+    /// # Safety
+    /// As [`Os::lock_on_fault`].
+    pub(crate) unsafe fn lock_on_fault(&self, base: NonNull<u8>, bytes: usize, by: By) -> Result<(), OsError> {
+        // SAFETY: the caller's promise is the same.
+        self.counted(Call::Advise, by, bytes, |os| unsafe { os.lock_on_fault(base, bytes) })
+    }
+
+    /// [`Os::purge_scattered`], counted as one call over what was purged.
+    /// # Safety
+    /// As [`Os::purge_scattered`].
+    pub(crate) unsafe fn purge_scattered(&self, ranges: &[Range]) -> Result<usize, OsError> {
+        let start = self.os.now();
+        // SAFETY: the caller's promise is the same.
+        let result = unsafe { self.os.purge_scattered(ranges) };
+        let time = self.os.now().since(start);
+        self.counters.count(Call::Purge, By::Governor, result.unwrap_or(0), time, result.is_ok());
+        result
+    }
+
+    /// [`Os::fault_in`], counted over `bytes` if one page fault was enough, and over the pages that were faulted in
+    /// otherwise; gives the page faults and the time that they took.
+    /// # Safety
+    /// As [`Os::fault_in`].
+    pub(crate) unsafe fn warm(&self, base: NonNull<u8>, bytes: usize, stride_bytes: usize) -> (u64, Nanos) {
+        let start = self.os.now();
+        // SAFETY: the caller's promise is the same.
+        let faults = unsafe { self.os.fault_in(base, bytes, stride_bytes) };
+        let time = self.os.now().since(start);
+        let page_bytes = usize::try_from(faults).unwrap_or(usize::MAX).saturating_mul(self.os.page_bytes());
+        let warm_bytes = if faults <= 1 { bytes } else { bytes.min(page_bytes) };
+        self.counters.count(Call::Warm, By::Governor, warm_bytes, time, true);
+        (faults, time)
     }
 
     /// [`Os::purge`], counted.

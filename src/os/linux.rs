@@ -4,12 +4,15 @@ use core::ffi::{CStr, c_void};
 use core::num::NonZeroI32;
 use core::ptr::{NonNull, null, null_mut};
 
-use super::{Advice, Facts, Identity, Limit, Os, OsError, RELEASE_BYTES, files};
+use super::{Advice, Facts, Limit, Os, OsError, RELEASE_BYTES, Range, files};
 use crate::atomic::AtomicU32;
+use crate::limits::CHUNK_BYTES;
 use crate::units::Nanos;
 
 /// `MADV_DONTNEED_LOCKED` (Linux 5.18, include/uapi/asm-generic/mman-common.h): purges locked memory as well.
 const MADV_DONTNEED_LOCKED: i32 = 24;
+/// `PIDFD_SELF_THREAD`, the calling process in place of a descriptor (Linux 6.14, include/uapi/linux/pidfd.h).
+const PIDFD_SELF: libc::c_int = -10_000;
 /// `CAP_IPC_LOCK` (include/uapi/linux/capability.h).
 const CAP_IPC_LOCK: u32 = 14;
 /// `_LINUX_CAPABILITY_VERSION_3`.
@@ -47,6 +50,48 @@ fn clock(clock: libc::clockid_t) -> Nanos {
     // SAFETY: `time` is live. The monotonic clocks cannot fail on Linux; if they did, time would stand at zero.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     Nanos((time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64))
+}
+
+/// Gives the calling thread the processors of the program's first thread, and no preference for memory: it was started
+/// by whatever thread freed something first, which may be bound to one processor that must not be disturbed.
+fn run_anywhere() {
+    let mut processors = [0_u64; 128];
+    let bytes = core::mem::size_of_val(&processors);
+    // SAFETY: 1. sched_getaffinity(2) fills at most the live words that it is given, and says how many bytes.
+    //         2. sched_setaffinity(2) reads them. 3. set_mempolicy(2) with the default takes no nodes.
+    unsafe {
+        let filled = libc::syscall(libc::SYS_sched_getaffinity, libc::getpid(), bytes, processors.as_mut_ptr());
+        if filled > 0 {
+            libc::syscall(libc::SYS_sched_setaffinity, 0, filled, processors.as_ptr());
+        }
+        libc::syscall(libc::SYS_set_mempolicy, 0, null::<u64>(), 0);
+    }
+}
+
+fn timespec(time: Nanos) -> libc::timespec {
+    let second = 1_000_000_000;
+    libc::timespec { tv_sec: (time.0 / second) as libc::time_t, tv_nsec: (time.0 % second) as libc::c_long }
+}
+
+/// Page faults of the calling thread so far that needed no device. One system call that takes no lock.
+fn thread_faults() -> u64 {
+    let mut usage = core::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: getrusage(2) fills the live struct; a zeroed one is valid as well.
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    usage.ru_minflt as u64
+}
+
+/// Purges the ranges by process_madvise(2); what it returns.
+/// # Safety
+/// As [`Os::purge_scattered`].
+unsafe fn process_madvise(ranges: &[Range]) -> libc::c_long {
+    // SAFETY: a `Range` is laid out as an `iovec`; the caller owns what the ranges cover.
+    unsafe {
+        libc::syscall(libc::SYS_process_madvise, PIDFD_SELF, ranges.as_ptr(), ranges.len(), libc::MADV_DONTNEED, 0)
+    }
 }
 
 impl Os for Linux {
@@ -121,6 +166,75 @@ impl Os for Linux {
         }
     }
 
+    fn can_purge_scattered(&self) -> bool {
+        let none: [Range; 0] = [];
+        // SAFETY: process_madvise(2) with an empty vector purges nothing.
+        unsafe { process_madvise(&none) == 0 }
+    }
+
+    unsafe fn purge_scattered(&self, ranges: &[Range]) -> Result<usize, OsError> {
+        // SAFETY: the caller owns the ranges and no block in them is live.
+        usize::try_from(unsafe { process_madvise(ranges) }).map_err(|_| last_error())
+    }
+
+    unsafe fn fault_in(&self, base: NonNull<u8>, bytes: usize, stride_bytes: usize) -> u64 {
+        let before = thread_faults();
+        for offset in (0..bytes).step_by(stride_bytes) {
+            // SAFETY: the place lies in the range, which the caller owns and which holds no data.
+            unsafe { base.byte_add(offset).write_volatile(0) };
+        }
+        thread_faults().saturating_sub(before)
+    }
+
+    fn is_resident(&self, place: NonNull<u8>) -> bool {
+        let mut resident = 0;
+        let page = place.as_ptr().map_addr(|address| address & !(self.page_bytes() - 1));
+        // SAFETY: mincore(2) fills one byte for the one page.
+        let result = unsafe { libc::mincore(page.cast(), 1, &raw mut resident) };
+        result == 0 && resident & 1 == 1
+    }
+
+    unsafe fn lock_on_fault(&self, base: NonNull<u8>, bytes: usize) -> Result<(), OsError> {
+        // SAFETY: changes flags of our own mapping, and no contents.
+        check(unsafe { libc::syscall(libc::SYS_mlock2, base.as_ptr(), bytes, libc::MLOCK_ONFAULT) } as i32)
+    }
+
+    fn take_pool(&self, bytes: usize) -> Result<NonNull<u8>, OsError> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB | libc::MAP_HUGE_2MB;
+        // SAFETY: a fresh private mapping at an address of the kernel's choice touches no memory of the program.
+        let base = unsafe { libc::mmap(null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
+        if base == libc::MAP_FAILED {
+            return Err(last_error());
+        }
+        // A cgroup may allow fewer pages than are set aside, which a touch would learn by a signal.
+        // SAFETY: faults the first page in, or says why not.
+        let first = check(unsafe { libc::madvise(base, CHUNK_BYTES.min(bytes), libc::MADV_POPULATE_WRITE) });
+        match first {
+            Err(error) if error.0.get() != libc::EINVAL => {
+                // SAFETY: the mapping was just made, and nobody has seen it.
+                unsafe { libc::munmap(base, bytes) };
+                Err(error)
+            }
+            // Linux before 5.14 does not know this advice.
+            _ => NonNull::new(base.cast()).ok_or_else(last_error),
+        }
+    }
+
+    fn free_memory_bytes(&self) -> u64 {
+        let mut info = core::mem::MaybeUninit::<libc::sysinfo>::zeroed();
+        // SAFETY: sysinfo(2) fills the live struct; a zeroed one is valid as well.
+        let info = unsafe {
+            libc::sysinfo(info.as_mut_ptr());
+            info.assume_init()
+        };
+        (info.freeram as u64).saturating_mul(u64::from(info.mem_unit))
+    }
+
+    fn page_bytes(&self) -> usize {
+        // SAFETY: sysconf reads a number.
+        usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+    }
+
     unsafe fn touch(&self, place: NonNull<u8>) {
         // SAFETY: the caller says that the byte is committed and holds no data.
         unsafe { place.write_volatile(0) };
@@ -140,8 +254,7 @@ impl Os for Linux {
     }
 
     fn sleep(&self, time: Nanos) {
-        let second = 1_000_000_000;
-        let time = libc::timespec { tv_sec: (time.0 / second) as i64, tv_nsec: (time.0 % second) as i64 };
+        let time = timespec(time);
         // SAFETY: `time` is live; the time left after an interruption is not asked for.
         unsafe { libc::nanosleep(&raw const time, null_mut()) };
     }
@@ -152,14 +265,33 @@ impl Os for Linux {
         unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), flags, expected, null::<libc::timespec>()) };
     }
 
+    fn wait_for(&self, word: &AtomicU32, expected: u32, time: Nanos) {
+        let flags = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+        let time = timespec(time);
+        // SAFETY: futex(2) reads the live word and the live time. Returning early for any reason is allowed.
+        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), flags, expected, &raw const time) };
+    }
+
+    fn wake_all(&self, word: &AtomicU32) {
+        // SAFETY: futex(2) uses the address as a key only.
+        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, i32::MAX) };
+    }
+
     fn wake(&self, word: &AtomicU32) {
         // SAFETY: futex(2) uses the address as a key only.
         unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1) };
     }
 
-    fn name_thread(&self) {
-        // SAFETY: the name is a live C string of at most 16 bytes.
-        unsafe { libc::prctl(libc::PR_SET_NAME, c"antifreeze-gov".as_ptr()) };
+    fn prepare_thread(&self) -> bool {
+        // SAFETY: 1. The name is a live C string of at most 16 bytes; the slack is a number of nanoseconds.
+        //         2. The thread gets a table without descriptors; the program's own table stays as it is. A system call
+        //            of its own, because not every C library has a function for it.
+        unsafe {
+            libc::prctl(libc::PR_SET_NAME, c"antifreeze-gov".as_ptr());
+            libc::prctl(libc::PR_SET_TIMERSLACK, 1_000 as libc::c_ulong);
+            run_anywhere();
+            libc::syscall(libc::SYS_close_range, 0, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE) == 0
+        }
     }
 
     unsafe fn start_thread(
@@ -180,12 +312,20 @@ impl Os for Linux {
         unsafe {
             as_result(libc::pthread_attr_init(attributes.as_mut_ptr()))?;
             libc::pthread_attr_setdetachstate(attributes.as_mut_ptr(), libc::PTHREAD_CREATE_DETACHED);
+            // Not the policy of the thread that happens to start it, which may be a real-time one: that of new
+            // attributes.
+            libc::pthread_attr_setinheritsched(attributes.as_mut_ptr(), libc::PTHREAD_EXPLICIT_SCHED);
             let placed =
                 as_result(libc::pthread_attr_setstack(attributes.as_mut_ptr(), stack.as_ptr().cast(), stack_bytes));
             let started = placed.and_then(|()| {
                 libc::sigfillset(all.as_mut_ptr());
                 libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
-                let started = libc::pthread_create(thread.as_mut_ptr(), attributes.as_ptr(), main, argument);
+                let mut started = libc::pthread_create(thread.as_mut_ptr(), attributes.as_ptr(), main, argument);
+                if started == libc::EPERM {
+                    // A program of policy SCHED_IDLE may not leave it without a privilege.
+                    libc::pthread_attr_setinheritsched(attributes.as_mut_ptr(), libc::PTHREAD_INHERIT_SCHED);
+                    started = libc::pthread_create(thread.as_mut_ptr(), attributes.as_ptr(), main, argument);
+                }
                 libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), null_mut());
                 as_result(started)
             });
@@ -239,9 +379,5 @@ impl Os for Linux {
 
     fn trigger_fired(&self, fd: i32) -> Result<bool, OsError> {
         files::has_priority_event(fd)
-    }
-
-    fn identity(&self, fd: i32) -> Result<Identity, OsError> {
-        files::identity(fd)
     }
 }

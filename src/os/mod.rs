@@ -10,15 +10,15 @@ pub(crate) mod fake;
 #[cfg(test)]
 mod fake_files;
 mod files;
+pub(crate) mod hugetlb;
 mod kernel;
 mod lines;
 mod linux;
-#[cfg_attr(not(test), expect(dead_code, reason = "nothing explains the machine yet"))]
+pub(crate) mod locked;
 pub(crate) mod machine;
 pub(crate) mod path;
 pub(crate) mod stall;
 mod text_scan;
-#[cfg_attr(not(test), expect(dead_code, reason = "nobody asks for trouble with hugepages yet"))]
 pub(crate) mod vmstat;
 
 pub(crate) use kernel::Kernel;
@@ -67,16 +67,21 @@ pub(crate) enum Limit {
     Locked,
 }
 
-/// Which file a descriptor stands for. A program may close descriptors that it never opened; the number then names a
-/// file of its own.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Identity {
-    pub(crate) device: u64,
-    pub(crate) inode: u64,
-}
-
 /// Bytes of the buffer that [`Os::kernel_release`] fills: a field of `utsname` without its NUL.
 pub(crate) const RELEASE_BYTES: usize = 64;
+
+/// A range of memory, laid out as the kernel's `iovec`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Range {
+    pub(crate) base: NonNull<u8>,
+    pub(crate) bytes: usize,
+}
+
+impl Range {
+    /// Nothing.
+    pub(crate) const NONE: Range = Range { base: NonNull::dangling(), bytes: 0 };
+}
 
 /// What the allocator asks of the kernel. `linux.rs` asks the real one; `fake.rs` fails on demand.
 pub(crate) trait Os: Sync {
@@ -124,6 +129,54 @@ pub(crate) trait Os: Sync {
     /// `EAGAIN` a kernel resource was short; `EINVAL` the range is locked on a kernel before 5.18.
     unsafe fn purge(&self, base: NonNull<u8>, bytes: usize) -> Result<(), OsError>;
 
+    /// Whether [`Os::purge_scattered`] is to be had: asks for nothing to be purged that way. One system call.
+    fn can_purge_scattered(&self) -> bool;
+
+    /// Like [`Os::purge`], for several ranges in one call, in order; gives how many bytes of them were purged before
+    /// the kernel stopped. Linux: `process_madvise` on the own process (6.13 and later by `PIDFD_SELF`); takes the
+    /// locks range by range, and flushes address translations once for all.
+    /// # Safety
+    /// As [`Os::purge`], for each range.
+    /// # Errors
+    /// As [`Os::purge`], for the first range.
+    unsafe fn purge_scattered(&self, ranges: &[Range]) -> Result<usize, OsError>;
+
+    /// Writes zero to the first byte, to every `stride_bytes`-th one after it, and gives how many page faults that took
+    /// this thread. Each fault takes the lock of the one mapping (mmap_lock for reading before Linux 6.4) and clears a
+    /// page: 1.3 µs for a small one, 86 µs for a hugepage, ten times as much where a hypervisor has to find it first.
+    /// # Safety
+    /// The range is committed memory of ours that holds no data and that no other thread uses.
+    unsafe fn fault_in(&self, base: NonNull<u8>, bytes: usize, stride_bytes: usize) -> u64;
+
+    /// Whether the page at `place` is in memory. Linux: `mincore`; takes mmap_lock for reading, 1 µs. `false` if the
+    /// kernel does not tell.
+    fn is_resident(&self, place: NonNull<u8>) -> bool;
+
+    /// Has pages of the range locked into memory when they are touched, rather than all at once when the range is
+    /// committed. Linux: `mlock2(MLOCK_ONFAULT)`, 4.4 and later; takes mmap_lock for writing, some µs on a range that
+    /// is locked already or untouched.
+    /// # Safety
+    /// The range is a reservation of ours, whole.
+    /// # Errors
+    /// `ENOMEM`, `EPERM` more than may be locked.
+    unsafe fn lock_on_fault(&self, base: NonNull<u8>, bytes: usize) -> Result<(), OsError>;
+
+    /// Takes `bytes`, whole chunks, of the pool of explicit hugepages: readable and writable memory of zeroes, aligned
+    /// to a chunk, that is part of no reservation. The kernel sets as many pages aside, so that touching them never
+    /// fails; a child that is forked later has no such right. Linux: `mmap(MAP_HUGETLB)` of 2 MiB pages; takes
+    /// mmap_lock for writing, some µs, then for reading while the first page is cleared, 0.1 ms (all pages where future
+    /// memory is locked). At start-up only; given back by [`Os::unreserve`].
+    /// # Errors
+    /// `ENOMEM` the pool has not as many free pages; `EINVAL` the kernel has no such pool; `EFAULT` a cgroup allows
+    /// none.
+    fn take_pool(&self, bytes: usize) -> Result<NonNull<u8>, OsError>;
+
+    /// Bytes of memory that the machine has free, without what it could free. One system call that takes no lock.
+    fn free_memory_bytes(&self) -> u64;
+
+    /// Bytes in a page.
+    fn page_bytes(&self) -> usize;
+
     /// Writes zero to the byte at `place`, which makes the kernel back its page: later faults in the mapping then need
     /// no mmap_lock. Takes mmap_lock for reading if it is the first fault of its mapping.
     /// # Safety
@@ -145,11 +198,21 @@ pub(crate) trait Os: Sync {
     /// Sleeps while `word` holds `expected`, until [`Os::wake`] or for no good reason.
     fn wait(&self, word: &AtomicU32, expected: u32);
 
+    /// Like [`Os::wait`], for at most `time`.
+    fn wait_for(&self, word: &AtomicU32, expected: u32, time: Nanos);
+
+    /// Wakes all threads that sleep on `word`. One system call that takes no lock of the address space.
+    fn wake_all(&self, word: &AtomicU32);
+
     /// Wakes a thread that sleeps in [`Os::wait`] on `word`. One system call that takes no lock of the address space.
     fn wake(&self, word: &AtomicU32);
 
-    /// Names the calling thread `antifreeze-gov`, for people who look at threads.
-    fn name_thread(&self);
+    /// Names the calling thread `antifreeze-gov`, for people who look at threads, lets its sleeps be short (the kernel
+    /// may otherwise make each 50 µs longer), and gives it an empty table of descriptors of its own: what it opens then
+    /// takes no number from the program, and what the program closes is not ours. Says whether it has such a table.
+    /// Linux: `close_range(CLOSE_RANGE_UNSHARE)`, 5.9 and later; releases no lock on a file. For a thread that shares
+    /// its table with others and will never need their descriptors.
+    fn prepare_thread(&self) -> bool;
 
     /// Starts a detached thread with all signals blocked that runs `main(argument)` on the given
     /// stack, so that starting it maps nothing.
@@ -197,8 +260,8 @@ pub(crate) trait Os: Sync {
     }
 
     /// Opens a pressure file and asks to be told of stalls: `text` says which, and ends with NUL
-    /// (Documentation/accounting/psi). Three to four system calls. The descriptor stays open; it is close-on-exec, and
-    /// not one of the low numbers that programs count on.
+    /// (Documentation/accounting/psi). Two system calls. The descriptor stays open: for a thread with a table of its
+    /// own.
     /// # Errors
     /// `ENOENT`, `EOPNOTSUPP` the kernel does not measure pressure; `EPERM`, `EACCES`, `EINVAL` not permitted.
     fn open_trigger(&self, path: &CStr, text: &[u8]) -> Result<i32, OsError>;
@@ -207,9 +270,4 @@ pub(crate) trait Os: Sync {
     /// # Errors
     /// `EBADF` the descriptor is not open; `ENODEV` the pressure file is gone, or the descriptor is no trigger.
     fn trigger_fired(&self, fd: i32) -> Result<bool, OsError>;
-
-    /// Which file a descriptor stands for now. One system call.
-    /// # Errors
-    /// `EBADF` it is not open.
-    fn identity(&self, fd: i32) -> Result<Identity, OsError>;
 }

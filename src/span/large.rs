@@ -6,7 +6,7 @@
 use core::ptr::NonNull;
 
 use super::slab::Slab;
-use crate::arena::{Arena, Reservation};
+use crate::arena::{Arena, Reservation, Run};
 use crate::fatal::fatal;
 use crate::limits::HUGE_BYTES_MIN;
 use crate::os::Os;
@@ -25,9 +25,24 @@ pub(crate) fn allocate<O: Os>(arena: &Arena<O>, bytes: usize, align_bytes: usize
     // Smaller ones are written faster than the kernel zeroes their pages.
     let zeroed = zeroed && bytes >= HUGE_BYTES_MIN;
     let (reservation, run) = arena.allocate_run(Slices::holding(bytes.max(1))?, align_bytes, zeroed)?;
+    Some(create(reservation, run))
+}
+
+/// Claims a span for `bytes` in the explicit hugepage pool.
+pub(crate) fn allocate_in_pool<O: Os>(
+    arena: &Arena<O>,
+    bytes: usize,
+    align_bytes: usize,
+    zeroed: bool,
+) -> Option<Block> {
+    let (reservation, run) = arena.allocate_in_pool(Slices::holding(bytes)?, align_bytes, zeroed)?;
+    Some(create(reservation, run))
+}
+
+fn create(reservation: &'static Reservation, run: Run) -> Block {
     Slab::create_large(reservation, run);
     let zeroed_from = if run.zeroed { 0 } else { run.count.in_bytes() };
-    Some(Block { base: reservation.space.address(run.start), zeroed_from })
+    Block { base: reservation.space.address(run.start), zeroed_from }
 }
 
 /// Frees the span of `slab`, in which the program freed `address`.

@@ -4,6 +4,7 @@
 //! Invariants: only a slab's owner touches its free list and counts; other threads touch only its shared word. What
 //! describes a block lies in the headers region, never in memory that is purged.
 
+pub(crate) mod census;
 pub(crate) mod large;
 pub(crate) mod pool;
 pub(crate) mod queue;

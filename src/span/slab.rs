@@ -68,10 +68,10 @@ pub(crate) struct Slab {
     free: Cell<usize>,
     /// Bytes from the base on that have been cut into blocks. Written by the owner, read by any thread that frees.
     carved_bytes: AtomicU32,
-    /// Carved blocks that are not on `free`. Owner.
-    used: Cell<u32>,
-    /// Bytes in a block. Set once per use.
-    block_bytes: Cell<u32>,
+    /// Carved blocks that are not on `free`. Written by the owner, read by the census.
+    used: AtomicU32,
+    /// Bytes in a block. Set once per use, read by the census.
+    block_bytes: AtomicU32,
     /// Number of the size class. Set once per use.
     class: Cell<u8>,
     /// Whether blocks not carved yet read as zeroes. Set once per use.
@@ -84,8 +84,8 @@ pub(crate) struct Slab {
     remote: RemoteFree,
     /// `used` when the slab was put in the pool: with as many blocks on `remote` it is empty. Any thread.
     pooled_used: AtomicU32,
-    /// Slices in the span. Set once per use.
-    slices: Cell<u32>,
+    /// Slices in the span. Written by the owner, read by the census.
+    slices: AtomicU32,
     /// Kind `SlabRest`: slices back to the first one. Set once per use.
     back: Cell<u32>,
     /// Number of the reservation. Set once per use.
@@ -99,10 +99,11 @@ pub(crate) struct Slab {
 
 static_assertions::const_assert_eq!(size_of::<Slab>(), HEADER_BYTES);
 
-// SAFETY: the atomics are for all threads. The cells are written by the owner only; ownership changes hands through the
-// Release and Acquire exchanges of `remote` and of the pool's stack. Cells that other threads read (`base`, `inverse`,
-// `block_bytes`, `class`, `slices`, `back`, `reservation`) do not change while the slab has blocks, and whoever frees a
-// block got it, directly or not, from the thread that set them.
+// SAFETY: the atomics are for all threads; `used`, `block_bytes` and `slices` are atomics for the census alone, read
+// and written Relaxed as if they were cells. The cells are written by the owner only; ownership changes hands through
+// the Release and Acquire exchanges of `remote` and of the pool's stack. Cells that other threads read (`base`,
+// `inverse`, `class`, `back`, `reservation`) do not change while the slab has blocks, and whoever frees a block got it,
+// directly or not, from the thread that set them.
 unsafe impl Sync for Slab {}
 
 /// Turns a link into the word that is stored at `block`, and back.
@@ -173,12 +174,12 @@ impl Slab {
         slab.free.set(base | 1);
         // Relaxed: other threads learn of the slab through its blocks.
         slab.carved_bytes.store(0, Ordering::Relaxed);
-        slab.used.set(0);
-        slab.block_bytes.set(class.shape().block_bytes);
+        slab.used.store(0, Ordering::Relaxed);
+        slab.block_bytes.store(class.shape().block_bytes, Ordering::Relaxed);
         slab.class.set(class.index() as u8);
         slab.zeroed.set(run.zeroed);
         slab.remote.reset();
-        slab.slices.set(run.count.0);
+        slab.slices.store(run.count.0, Ordering::Relaxed);
         // Relaxed: set before the reservation was published.
         slab.reservation.set(reservation.number.load(Ordering::Relaxed) as u32);
         slab.next.set(null());
@@ -198,7 +199,7 @@ impl Slab {
     pub(crate) fn create_large(reservation: &'static Reservation, run: Run) -> &'static Slab {
         let slab = Self::of_slice(reservation, run.start);
         slab.base.set(reservation.space.address(run.start).addr().get());
-        slab.slices.set(run.count.0);
+        slab.slices.store(run.count.0, Ordering::Relaxed);
         slab.reservation.set(reservation.number.load(Ordering::Relaxed) as u32);
         // Relaxed: other threads learn of the span through its one block.
         slab.kind.store(Kind::Large.to_word(), Ordering::Relaxed);
@@ -208,7 +209,7 @@ impl Slab {
     /// Owner of an empty slab: makes its slices free ones. The caller gives the run back after that.
     pub(crate) fn dissolve(&self, reservation: &'static Reservation) -> (SliceIndex, Slices) {
         let start = self.start_slice(reservation);
-        let count = Slices(self.slices.get());
+        let count = Slices(self.slices.load(Ordering::Relaxed));
         // Relaxed: the release of the run's bits orders this before the next use of the slices.
         self.owner.store(0, Ordering::Relaxed);
         for back in 0..count.0 {
@@ -262,17 +263,25 @@ impl Slab {
 
     /// Bytes in a block of a slab.
     pub(crate) fn block_bytes(&self) -> usize {
-        self.block_bytes.get() as usize
+        self.block_bytes.load(Ordering::Relaxed) as usize
+    }
+
+    /// Bytes of blocks that the program holds, or that lie on the list of a thread's heap. A hint for other threads
+    /// than the owner.
+    pub(crate) fn held_bytes(&self) -> usize {
+        // Relaxed: a number for people.
+        let used = self.used.load(Ordering::Relaxed).saturating_sub(self.remote.count());
+        used as usize * self.block_bytes()
     }
 
     /// Slices in the span.
     pub(crate) fn slices(&self) -> Slices {
-        Slices(self.slices.get())
+        Slices(self.slices.load(Ordering::Relaxed))
     }
 
     /// Owner of a large span: changes how many slices it has.
     pub(crate) fn set_slices(&self, slices: Slices) {
-        self.slices.set(slices.0);
+        self.slices.store(slices.0, Ordering::Relaxed);
     }
 
     /// The size class.
@@ -330,8 +339,9 @@ impl Slab {
         // SAFETY: nobody uses the block.
         unsafe { write_link(block, self.free.get(), secret) };
         self.free.set(block);
-        let used = self.used.get().wrapping_sub(1);
-        self.used.set(used);
+        // Relaxed: the owner's own, and read by the census.
+        let used = self.used.load(Ordering::Relaxed).wrapping_sub(1);
+        self.used.store(used, Ordering::Relaxed);
         used == 0
     }
 
@@ -343,13 +353,14 @@ impl Slab {
     /// Owner: takes the whole free list; its blocks count as used from now on.
     pub(crate) fn take_free(&self) -> usize {
         let head = self.free.replace(self.base.get() | 1);
-        self.used.set(self.carved_blocks());
+        // Relaxed: as in `push_free`.
+        self.used.store(self.carved_blocks(), Ordering::Relaxed);
         head
     }
 
     fn carved_blocks(&self) -> u32 {
         // Relaxed: the owner's own.
-        self.carved_bytes.load(Ordering::Relaxed) / self.block_bytes.get().max(1)
+        self.carved_bytes.load(Ordering::Relaxed) / self.block_bytes.load(Ordering::Relaxed).max(1)
     }
 
     /// Owner: takes what other threads have freed; the blocks go on counting as used. Gives the head of a list.
@@ -359,7 +370,7 @@ impl Slab {
 
     /// Owner: whether all blocks are free, counting those that other threads have freed.
     pub(crate) fn is_empty_with_remote(&self) -> bool {
-        self.used.get() == self.remote.count()
+        self.used.load(Ordering::Relaxed) == self.remote.count()
     }
 
     /// Owner: whether nothing is left: no free block, none freed by others, none to carve.
@@ -395,8 +406,8 @@ impl Slab {
             unsafe { write_link(block, next, secret) };
         }
         // Relaxed: who frees one of these blocks got it from us.
-        self.carved_bytes.store((done + count) * self.block_bytes.get(), Ordering::Relaxed);
-        self.used.set(self.used.get() + count);
+        self.carved_bytes.store((done + count) * self.block_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.used.store(self.used.load(Ordering::Relaxed) + count, Ordering::Relaxed);
         if count == 0 { self.base.get() | 1 } else { first }
     }
 
@@ -460,7 +471,7 @@ impl Slab {
     /// Owner, about to put the slab in the pool: notes how many blocks are used.
     pub(crate) fn note_pooled_used(&self) {
         // Relaxed: a hint for the freeing threads.
-        self.pooled_used.store(self.used.get(), Ordering::Relaxed);
+        self.pooled_used.store(self.used.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// `used` at the time when the slab was put in the pool. A hint.

@@ -5,7 +5,6 @@ use super::governor::GovernorCounters;
 use super::histogram::AtomicHistogram;
 use super::{CallCounts, CallStats, MemoryStats, Stats};
 use crate::atomic::{AtomicU64, Ordering};
-use crate::limits::HOLD_BUDGET_NS;
 use crate::units::Nanos;
 
 /// The kinds of kernel call that the allocator makes on its memory.
@@ -88,25 +87,29 @@ pub(crate) struct Counters {
     startup_write_lock_calls: AtomicU64,
     hold_budget_ns: AtomicU64,
     /// What the governor counts itself.
-    pub(crate) governor: GovernorCounters,
+    governor: GovernorCounters,
 }
 
 impl Counters {
-    /// All zero, with the default budget.
+    /// All zero, and no budget yet.
     pub(crate) const fn new() -> Self {
         Counters {
             by_call: [const { [const { CallCounters::new() }; THREADS] }; CALLS],
             write_lock_calls: AtomicU64::new(0),
             startup_write_lock_calls: AtomicU64::new(0),
-            hold_budget_ns: AtomicU64::new(HOLD_BUDGET_NS),
+            hold_budget_ns: AtomicU64::new(u64::MAX),
             governor: GovernorCounters::new(),
         }
     }
 
     /// Sets the time above which a call counts as over budget, from now on.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the option that sets it is not read yet"))]
     pub(crate) fn set_hold_budget(&self, budget: Nanos) {
         self.hold_budget_ns.store(budget.0, Ordering::Relaxed);
+    }
+
+    /// What the governor counts itself.
+    pub(crate) fn governor(&self) -> &GovernorCounters {
+        &self.governor
     }
 
     /// Counts one call over `bytes` that took `time` and worked or did not.
@@ -165,6 +168,8 @@ impl Counters {
 mod tests {
     use super::*;
 
+    const BUDGET_NS: u64 = 250_000;
+
     const ALL: [Call; CALLS] = [Call::Reserve, Call::Unreserve, Call::Commit, Call::Advise, Call::Purge, Call::Warm];
 
     /// What a snapshot says of one kind of call; the order of `ALL` and of the snapshot must agree.
@@ -198,10 +203,11 @@ mod tests {
     fn only_calls_that_can_be_cut_up_have_a_budget() {
         for call in ALL {
             let counters = Counters::new();
-            counters.count(call, By::Governor, 1, Nanos(HOLD_BUDGET_NS), true);
+            counters.set_hold_budget(Nanos(BUDGET_NS));
+            counters.count(call, By::Governor, 1, Nanos(BUDGET_NS), true);
             assert_eq!(counters.snapshot().over_budget_calls, 0, "{call:?} at the budget");
-            counters.count(call, By::Governor, 1, Nanos(HOLD_BUDGET_NS + 1), true);
-            counters.count(call, By::Application, 1, Nanos(HOLD_BUDGET_NS * 2), false);
+            counters.count(call, By::Governor, 1, Nanos(BUDGET_NS + 1), true);
+            counters.count(call, By::Application, 1, Nanos(BUDGET_NS * 2), false);
             let stats = counters.snapshot();
             let expected = if [Call::Commit, Call::Purge, Call::Warm].contains(&call) { 2 } else { 0 };
             assert_eq!((stats.over_budget_calls, of(&stats, call).over_budget()), (expected, expected), "{call:?}");

@@ -10,23 +10,22 @@ macro_rules! governor_stats {
             $($(#[doc = $meaning])+ pub $field: u64,)+
         }
 
-        /// The fields of [`GovernorStats`], written by the governor. Orderings are `Relaxed` everywhere: independent
-        /// numbers, read by people and tests.
+        /// The fields of [`GovernorStats`], written by the governor. Independent numbers, read by people and tests.
         #[cfg(target_os = "linux")]
         pub(crate) struct GovernorCounters {
-            $(pub(crate) $field: crate::atomic::AtomicU64,)+
+            $(pub(crate) $field: crate::number::Number,)+
         }
 
         #[cfg(target_os = "linux")]
         impl GovernorCounters {
             /// All zero.
             pub(crate) const fn new() -> Self {
-                GovernorCounters { $($field: crate::atomic::AtomicU64::new(0),)+ }
+                GovernorCounters { $($field: crate::number::Number::new(0),)+ }
             }
 
             /// The numbers now.
             pub(crate) fn snapshot(&self) -> GovernorStats {
-                GovernorStats { $($field: self.$field.load(crate::atomic::Ordering::Relaxed),)+ }
+                GovernorStats { $($field: self.$field.get(),)+ }
             }
         }
     };
@@ -47,7 +46,8 @@ governor_stats! {
     batches,
     /// Bytes, counted: given back while memory was under pressure.
     purged_under_pressure,
-    /// Memory pressure, from the kernel: 0 none, 1 some, 2 critical.
+    /// Memory pressure, from the kernel, when the governor looked last, which it does while it has memory to give: 0
+    /// none, 1 some, 2 critical.
     pressure,
     /// Count: times that the pressure rose from one level to a higher one.
     pressure_events,
@@ -65,21 +65,20 @@ governor_stats! {
     forecast_hits,
     /// Count: forecasts whose memory nobody took in time.
     forecast_misses,
-    /// Bytes, counted: huge blocks handed out without memory behind them yet, so that the program faults it.
+    /// Bytes, counted: handed out in whole chunks without memory behind them yet, so that the program faults it.
     cold_claimed,
 }
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
-    use crate::atomic::Ordering;
 
     #[test]
     fn a_snapshot_has_each_counter_in_its_own_field() {
         let counters = GovernorCounters::new();
         assert_eq!(counters.snapshot(), GovernorStats::default());
-        counters.retired.fetch_add(7, Ordering::Relaxed);
-        counters.cold_claimed.fetch_add(9, Ordering::Relaxed);
+        counters.retired.add(7);
+        counters.cold_claimed.add(9);
         let expected = GovernorStats { retired: 7, cold_claimed: 9, ..GovernorStats::default() };
         assert_eq!(counters.snapshot(), expected);
     }

@@ -7,11 +7,15 @@
 pub(crate) mod counters;
 mod governor;
 mod histogram;
+mod prewarm;
 mod print;
 pub(crate) mod table;
 
+#[cfg(target_os = "linux")]
+pub(crate) use governor::GovernorCounters;
 pub use governor::GovernorStats;
 pub use histogram::Histogram;
+pub use prewarm::{PrewarmProgress, PrewarmState};
 pub use print::BufferTooSmall;
 #[cfg(all(test, feature = "metrics-http"))]
 pub(crate) use print::exposition;

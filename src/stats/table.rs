@@ -267,7 +267,7 @@ pub(crate) const METRICS: &[Metric] = &[
     counter(
         "antifreeze_cold_claimed_bytes_total",
         Unit::Bytes,
-        "Bytes of huge blocks handed out without memory behind them yet.",
+        "Bytes handed out in whole chunks without memory behind them yet.",
         |stats| stats.governor.cold_claimed,
     ),
 ];

@@ -287,7 +287,7 @@ impl Heap {
                 // since then, the answer costs a look.
                 if count >= slab.pooled_used() {
                     engine.pool().ask_sweep(class);
-                    engine.arena().notify_governor();
+                    engine.arena().notify_governor(false);
                 }
             }
             Push::Adopted => {

@@ -6,6 +6,8 @@
 
 #![allow(dead_code, reason = "each test program uses a part of this")]
 
+pub mod settings;
+
 use std::io::{Read, Write};
 use std::ops::RangeInclusive;
 use std::os::unix::process::CommandExt;

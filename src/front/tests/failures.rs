@@ -3,6 +3,8 @@
 extern crate std;
 
 use super::*;
+use crate::governor::Purpose;
+use crate::stats::PrewarmState;
 
 /// Allocates, grows, shrinks and frees blocks of all kinds; null is fine anywhere. Gives how many blocks it got.
 fn scenario(engine: TestEngine, heap: &'static Heap) -> usize {
@@ -52,11 +54,20 @@ fn scenario(engine: TestEngine, heap: &'static Heap) -> usize {
 
 /// Runs the scenario with `count` calls failing from each call number on, until one run is over before the failures.
 fn fail_in_turn(commit: Commit, reserve_bytes_max: usize, count: usize) {
+    fail_machine_in_turn(&options(commit), || FakeOs::new().narrow(reserve_bytes_max), count);
+}
+
+fn fail_machine_in_turn(options: &Options, machine: impl Fn() -> FakeOs, count: usize) {
     for from in 0.. {
-        let what = std::format!("{commit:?}, at most {reserve_bytes_max:#x}, {count} failures from call {from}");
-        let engine = leak(FakeOs::new().narrow(reserve_bytes_max).failing(from, count));
+        let machine = machine();
+        let what = std::format!(
+            "{:?}, at most {:#x}, {count} failures from call {from}",
+            options.commit,
+            machine.reserve_bytes_max
+        );
+        let engine = leak(machine.failing(from, count));
         // A refused start may be tried again.
-        if !engine.start(commit) && !engine.start(commit) {
+        if !engine.start(options) && !engine.start(options) {
             assert!(count > 2, "{what}: does not start");
             continue;
         }
@@ -66,7 +77,8 @@ fn fail_in_turn(commit: Commit, reserve_bytes_max: usize, count: usize) {
         let reached = os(engine).calls() > from;
         os(engine).fail_from.store(usize::MAX, Ordering::SeqCst);
         assert_nothing_lost(engine, &what);
-        // Afterwards all works again.
+        // Afterwards all works again, once what was refused has been forgotten.
+        os(engine).advance(Nanos::from_millis(1001));
         let heap = engine.acquire_heap().unwrap();
         assert_eq!(scenario(engine, heap), 36, "{what}");
         assert_nothing_lost(engine, &what);
@@ -100,6 +112,41 @@ fn nothing_is_lost_when_several_calls_in_a_row_fail() {
 }
 
 #[test]
+fn nothing_is_lost_when_calls_fail_beside_a_pool_of_hugepages() {
+    for commit in [Commit::Ready, Commit::Stepped] {
+        let mut options = options(commit);
+        options.hugetlb = Some(160 * MIB);
+        let machine = || {
+            let mut machine = FakeOs::new();
+            machine.pool_bytes = 160 * MIB;
+            machine
+        };
+        fail_machine_in_turn(&options, machine, 1);
+        fail_machine_in_turn(&options, machine, 3);
+    }
+}
+
+#[test]
+fn a_refused_step_ahead_of_need_does_not_keep_the_governor_from_its_work() {
+    let (engine, heap) = started(FakeOs::new(), Commit::Stepped);
+    let spans = [(); 5].map(|()| allocate(engine, heap, layout(10 * MIB)));
+    let block = allocate(engine, heap, layout(HUGE_BYTES_MIN));
+    // SAFETY: the block is live with this layout.
+    let grown = unsafe {
+        reallocate(engine, heap, NonNull::new(block).unwrap(), layout(HUGE_BYTES_MIN), HUGE_BYTES_MIN + 20 * MIB)
+    };
+    assert_eq!(grown, block);
+    assert!(engine.arena().reservations().any(|one| one.rooms.wants_commit() && one.space.frontier().wants_commit()));
+    free(engine, heap, spans[0]);
+    let calls = os(engine).calls();
+    os(engine).fail_next(8);
+    // Each step is tried once, in full and as little as there may be; then the governor goes on.
+    let pauses = (0..100).take_while(|_| matches!(engine.governor_round(), Some(After::Pause(_)))).count();
+    assert!(pauses < 10, "{pauses} rounds without a rest");
+    assert!((2..8).contains(&(os(engine).calls() - calls)), "refused steps are not tried again at once");
+}
+
+#[test]
 fn the_reservation_is_halved_until_the_kernel_agrees() {
     let (engine, heap) = started(FakeOs::new().narrow(3 << 30), Commit::Ready);
     let stats = engine.arena().kernel().counters().snapshot();
@@ -111,7 +158,7 @@ fn the_reservation_is_halved_until_the_kernel_agrees() {
 #[test]
 fn a_kernel_that_gives_nothing_makes_start_fail_and_nothing_else() {
     let engine = leak(FakeOs::new().narrow(MIB));
-    assert!(!engine.start(Commit::Auto));
+    assert!(!engine.start(&options(Commit::Auto)));
     assert_eq!(engine.arena().reservations().count(), 0);
     assert_eq!(engine.arena().kernel().counters().snapshot().reserve.bytes(), 0);
 }
@@ -201,4 +248,91 @@ fn the_ready_mode_never_calls_the_kernel_for_memory_again() {
     let blocks: Vec<_> = (0..2000).map(|n| allocate(engine, heap, layout(n * n * 16 + 1))).collect();
     assert!(blocks.iter().all(|block| !block.is_null()));
     assert_eq!(os(engine).calls(), calls);
+}
+
+#[test]
+fn a_refused_step_ahead_of_need_is_left_alone_for_a_while() {
+    let (engine, heap) = started(FakeOs::new(), Commit::Stepped);
+    let grown = allocate(engine, heap, layout(40 * MIB));
+    let blocks: Vec<_> = (0..28).map(|_| allocate(engine, heap, layout(2 * MIB))).collect();
+    // SAFETY: the block is live with this layout, and stays where it is.
+    let same = unsafe { reallocate(engine, heap, NonNull::new(grown).unwrap(), layout(40 * MIB), 50 * MIB) };
+    assert!(same == grown && blocks.iter().all(|block| !block.is_null()));
+    os(engine).fail_next(usize::MAX);
+    let calls = os(engine).calls();
+    live(engine, Nanos::from_millis(500));
+    // One each for the steps of small pages, of hugepages and of the room.
+    assert_eq!(os(engine).calls() - calls, 3);
+    // A second later, and when the kernel agrees, both are taken, and the program needs no call for twice as much.
+    os(engine).fail_from.store(usize::MAX, Ordering::SeqCst);
+    os(engine).advance(Nanos::from_millis(1001));
+    // SAFETY: as above.
+    let same = unsafe { reallocate(engine, heap, NonNull::new(grown).unwrap(), layout(50 * MIB), 52 * MIB) };
+    assert_eq!(same, grown);
+    live(engine, Nanos::from_millis(500));
+    let commit = engine.arena().kernel().counters().snapshot().commit;
+    assert_eq!((commit.governor.calls, commit.governor.errors), (6, 3));
+    let blocks: Vec<_> = (0..30).map(|_| allocate(engine, heap, layout(2 * MIB))).collect();
+    assert!(blocks.iter().all(|block| !block.is_null()));
+    assert_eq!(engine.arena().kernel().counters().snapshot().commit.application, commit.application);
+}
+
+#[test]
+fn at_the_limit_a_kept_room_that_is_committed_serves_a_request() {
+    let (engine, heap) = started(FakeOs::new(), Commit::Stepped);
+    let kept = engine.keep_room(200 * MIB as u64).unwrap();
+    // A room that is warmer, but not committed as far.
+    let warm = allocate(engine, heap, layout(HUGE_BYTES_MIN));
+    free(engine, heap, warm);
+    os(engine).fail_next(usize::MAX);
+    let block = allocate(engine, heap, layout(90 * MIB));
+    assert!(!block.is_null() && block != warm && !engine.kept_room(kept).is_kept);
+    mark(block, 90 * MIB, 1);
+}
+
+#[test]
+fn a_request_that_meets_no_memory_has_what_is_kept_given_up() {
+    let (engine, heap) = started(FakeOs::new(), Commit::Stepped);
+    let requests = engine.arena().governor().requests();
+    let ticket = requests.make(Purpose::OneBlock, 64 * MIB as u64).unwrap();
+    engine.arena().notify_governor(true);
+    live(engine, Nanos::from_millis(400));
+    assert_eq!(requests.progress(ticket).unwrap().state, PrewarmState::Ready);
+    let freed = allocate(engine, heap, layout(10 * MIB));
+    free(engine, heap, freed);
+    // More than any machine like this has says nothing of its memory.
+    assert!(allocate(engine, heap, layout(1 << 44)).is_null());
+    assert_eq!(live(engine, Nanos::from_millis(50)), 0);
+    assert_eq!(requests.progress(ticket).unwrap().state, PrewarmState::Ready);
+    // What it could have.
+    os(engine).fail_next(usize::MAX);
+    assert!(allocate(engine, heap, layout(800 * MIB)).is_null());
+    os(engine).fail_from.store(usize::MAX, Ordering::SeqCst);
+    assert_eq!(live(engine, Nanos::from_millis(50)), 74 * MIB, "without lingering");
+    assert_eq!(requests.progress(ticket).unwrap().state, PrewarmState::Pressure);
+    engine.release_heap(heap);
+    assert_nothing_lost(engine, "after the shortage");
+    // A second later memory is warmed again.
+    os(engine).advance(Nanos::from_millis(1001));
+    let ticket = requests.make(Purpose::OneBlock, 64 * MIB as u64).unwrap();
+    live(engine, Nanos::from_millis(1500));
+    assert_eq!(requests.progress(ticket).unwrap().state, PrewarmState::Ready);
+}
+
+#[test]
+fn a_refused_step_does_not_stand_for_the_smaller_ones_that_follow() {
+    let (engine, heap) = started(FakeOs::new(), Commit::Stepped);
+    let mut blocks = Vec::new();
+    // Each wide step is refused once, within one second.
+    let mut refused = 0;
+    while blocks.len() < 400 {
+        let errors = || engine.arena().kernel().counters().snapshot().commit.errors();
+        os(engine).fail_next(1);
+        let block = allocate(engine, heap, layout(2 * MIB));
+        os(engine).fail_from.store(usize::MAX, Ordering::SeqCst);
+        refused += usize::from(errors() > refused as u64);
+        assert!(!block.is_null(), "block {}", blocks.len());
+        blocks.push(block);
+    }
+    assert!((2..60).contains(&refused), "{refused} refusals");
 }

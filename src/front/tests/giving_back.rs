@@ -14,7 +14,7 @@ fn freed_memory_lingers_then_is_purged_in_bounded_pieces() {
     free(engine, heap, span);
     free(engine, heap, huge);
     assert_eq!(os(engine).threads(), 1, "the governor's thread was asked for once");
-    assert_eq!(engine.arena().governor().drain_due(engine.arena().kernel(), engine), 0, "nothing is due yet");
+    assert_eq!(live(engine, Options::new().linger), 0, "nothing is due yet");
     assert_eq!(drain(engine), 320 * MIB);
     for purged in os(engine).purges() {
         assert!(purged.bytes <= PURGE_PIECE_HUGE_BYTES && purged.base.is_multiple_of(CHUNK_BYTES), "{purged:?}");
@@ -35,6 +35,29 @@ fn memory_that_is_taken_back_in_time_is_not_purged() {
     assert_eq!(again, span, "warm memory first");
     drain(engine);
     assert!(os(engine).purges().is_empty());
+}
+
+#[test]
+fn a_chunk_whose_hint_is_missing_for_a_moment_is_not_slept_over() {
+    let (engine, heap) = started(FakeOs::new(), Commit::Ready);
+    let span = allocate(engine, heap, layout(2 * MIB));
+    free(engine, heap, span);
+    for reservation in engine.arena().reservations() {
+        let chunks = reservation.space.used_chunks().filter(|chunk| reservation.space.is_retired(*chunk));
+        chunks.for_each(|chunk| reservation.space.hide_retired(chunk));
+    }
+    assert_ne!(engine.governor_round(), Some(After::Sleep), "nobody would ring again");
+    assert_eq!(drain(engine), 2 * MIB);
+}
+
+#[test]
+fn memory_that_is_free_for_hours_keeps_its_age() {
+    let (engine, heap) = started(FakeOs::new(), Commit::Ready);
+    let span = allocate(engine, heap, layout(2 * MIB));
+    free(engine, heap, span);
+    assert_eq!(live(engine, Nanos(1)), 0, "seen");
+    os(engine).advance(Nanos::from_millis(3 * 3_600_000));
+    assert_eq!(live(engine, Nanos::from_millis(10)), 2 * MIB);
 }
 
 #[test]
@@ -69,9 +92,8 @@ fn a_fork_in_the_middle_of_a_purge_gives_the_piece_back() {
     let span = allocate(engine, heap, layout(2 * MIB));
     for freed in [block, span] {
         free(engine, heap, freed);
-        os(engine).advance(Nanos::from_millis(LINGER_MS + 1));
         // The parent's worker has taken the piece when the process forks.
-        assert!(matches!(engine.next(os(engine).now(), usize::MAX), crate::governor::Next::Piece(_)));
+        assert!(take_piece(engine).is_some());
         engine.after_fork_in_child();
     }
     engine.release_heap(heap);
@@ -111,11 +133,11 @@ fn a_range_that_is_used_again_and_again_keeps_nothing_from_being_purged() {
     let rest = allocate(engine, heap, layout(20 * MIB));
     free(engine, heap, churned);
     free(engine, heap, rest);
-    for _ in 0..20 {
-        os(engine).advance(Nanos::from_millis(LINGER_MS / 5));
+    // For longer than the decay time.
+    for _ in 0..60 {
         let churned = allocate(engine, heap, layout(3 * MIB));
         free(engine, heap, churned);
-        engine.arena().governor().drain_due(engine.arena().kernel(), engine);
+        live(engine, Nanos::from_millis(100));
     }
     let purged: usize = os(engine).purges().iter().map(|purged| purged.bytes).sum();
     assert!(purged >= 18 * MIB, "{purged}");
@@ -148,14 +170,11 @@ fn a_block_that_grows_into_a_running_purge_waits_for_the_one_piece() {
         unsafe { reallocate(engine, heap, NonNull::new(block).unwrap(), layout(from), to) }
     };
     assert_eq!(resize(100 * MIB, 40 * MIB), block);
-    os(engine).advance(Nanos::from_millis(LINGER_MS + 1));
-    let crate::governor::Next::Piece(piece) = engine.next(os(engine).now(), usize::MAX) else {
-        panic!("nothing is due")
-    };
+    let piece = take_piece(engine).unwrap();
     assert!(piece.bytes <= crate::limits::PURGE_PIECE_IN_USE_BYTES);
-    os(engine).on_next_yield(move || engine.finish(true));
+    os(engine).on_next_yield(move || engine.finish(piece.slot, false));
     assert_eq!(resize(40 * MIB, 100 * MIB), block, "not copied");
-    assert!(matches!(engine.next(os(engine).now(), usize::MAX), crate::governor::Next::Nothing));
+    assert!(take_piece(engine).is_none());
 }
 
 #[test]
@@ -188,4 +207,39 @@ fn an_idle_thread_pins_a_bounded_amount() {
     let kept: usize = engine.arena().reservations().map(|reservation| reservation.space.used_slices() as usize).sum();
     let bound = crate::limits::PARTIAL_HEAP_BYTES_MAX + 2 * MIB;
     assert!(kept * SLICE_BYTES <= bound, "{} MiB of 100 are kept", kept * SLICE_BYTES / MIB);
+}
+
+#[test]
+fn growth_that_fails_leaves_clean_chunks_clean() {
+    let (engine, heap) = started(FakeOs::new(), Commit::Ready);
+    let claim = |bytes| allocate(engine, heap, layout(bytes));
+    // The first block lies in small pages; the others begin at chunks of hugepages, one after the other.
+    let first = claim(3 * MIB / 2);
+    let before = claim(3 * MIB);
+    free(engine, heap, before);
+    let block = claim(3 * MIB / 2);
+    drain(engine);
+    let neighbour = claim(3 * MIB);
+    assert_eq!((block, neighbour.addr()), (before, before.addr() + 2 * CHUNK_BYTES));
+    os(engine).take_purge_calls();
+    // SAFETY: the block is live with this layout, and forgotten.
+    let moved = unsafe { reallocate(engine, heap, NonNull::new(block).unwrap(), layout(3 * MIB / 2), 9 * MIB / 2) };
+    assert_ne!(moved, block, "a neighbour is in the way");
+    drain(engine);
+    let purged: usize = os(engine).take_purge_calls().iter().map(|call| call.bytes).sum();
+    assert_eq!(purged, 2 * MIB, "what the block has left, and no more");
+    [first, moved, neighbour].into_iter().for_each(|block| free(engine, heap, block));
+}
+
+#[test]
+fn what_is_asked_for_before_the_first_round_is_given_back_on_old_kernels_too() {
+    let mut os = FakeOs::new();
+    os.release = "5.10.0";
+    let mut never = options(Commit::Ready);
+    never.decay = None;
+    let (engine, heap) = started_with(os, never);
+    let block = allocate(engine, heap, layout(64 * MIB));
+    free(engine, heap, block);
+    engine.arena().governor().ask(u64::MAX);
+    assert_eq!(live(engine, Nanos::from_millis(200)), 64 * MIB);
 }

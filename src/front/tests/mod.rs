@@ -5,7 +5,12 @@
 
 mod failures;
 mod giving_back;
+mod locked;
 mod placement;
+mod pool;
+mod random_life;
+mod requests;
+mod warming;
 
 extern crate std;
 
@@ -17,11 +22,12 @@ use std::vec::Vec;
 
 use super::allocate::{allocate, allocate_zeroed, deallocate, reallocate, usable_bytes};
 use crate::arena::Found;
-use crate::governor::Source;
-use crate::limits::{CHUNK_BYTES, HUGE_BYTES_MIN, LINGER_MS, PURGE_PIECE_HUGE_BYTES, SLICE_BYTES};
-use crate::options::Commit;
+use crate::governor::{After, Batch, Piece, Purpose, Source, Ticket};
+use crate::limits::{CHUNK_BYTES, HUGE_BYTES_MIN, PURGE_PIECE_HUGE_BYTES, SLICE_BYTES};
+use crate::options::{Commit, Options};
 use crate::os::Os;
 use crate::os::fake::FakeOs;
+use crate::stats::PrewarmState;
 use crate::thread::engine::Engine;
 use crate::thread::heap::Heap;
 use crate::units::Nanos;
@@ -34,9 +40,21 @@ pub(super) fn leak(os: FakeOs) -> TestEngine {
     Box::leak(Box::new(Engine::new(os)))
 }
 
+pub(super) fn options(commit: Commit) -> Options {
+    // Without a reserve, so that only what is freed is given back.
+    let mut options = Options::new();
+    options.commit = commit;
+    options.warm_reserve = None;
+    options
+}
+
 pub(super) fn started(os: FakeOs, commit: Commit) -> (TestEngine, &'static Heap) {
+    started_with(os, options(commit))
+}
+
+pub(super) fn started_with(os: FakeOs, options: Options) -> (TestEngine, &'static Heap) {
     let engine = leak(os);
-    assert!(engine.start(commit));
+    assert!(engine.start(&options));
     (engine, engine.acquire_heap().unwrap())
 }
 
@@ -62,14 +80,45 @@ pub(super) fn free(engine: TestEngine, heap: &Heap, block: *mut u8) {
     unsafe { deallocate(engine, heap, block.addr()) };
 }
 
-/// Purges all that is due, and then all the rest.
+/// Lives the governor's life until it would sleep. Gives the bytes purged.
 pub(super) fn drain(engine: TestEngine) -> usize {
-    os(engine).advance(Nanos::from_millis(LINGER_MS + 1));
-    engine.arena().governor().drain_due(engine.arena().kernel(), engine)
+    live(engine, Nanos(u64::MAX))
+}
+
+/// Lives the governor's life for `time`, or until it would sleep. Gives the bytes purged.
+pub(super) fn live(engine: TestEngine, time: Nanos) -> usize {
+    let purged = || os(engine).purges().iter().map(|purged| purged.bytes).sum::<usize>();
+    let before = purged();
+    let end = Nanos(os(engine).now().0.saturating_add(time.0));
+    for _ in 0..1_000_000 {
+        match engine.governor_round().unwrap() {
+            After::Pause(time) | After::Doze(time) => os(engine).sleep(time),
+            After::Sleep => return purged() - before,
+        }
+        if os(engine).now() >= end {
+            return purged() - before;
+        }
+    }
+    panic!("there is no end");
+}
+
+/// Takes the first piece that is due once the linger time has passed, as the governor would.
+pub(super) fn take_piece(engine: TestEngine) -> Option<Piece> {
+    let linger = Options::new().linger;
+    os(engine).advance(Nanos(linger.0 + 1_000_000));
+    let mut batch = Batch::new();
+    engine.take(os(engine).now(), linger, usize::MAX, u64::MAX, &mut batch);
+    batch.pieces().next().copied()
 }
 
 /// Complains if anything is still in use or cannot come back.
 pub(super) fn assert_nothing_lost(engine: TestEngine, what: &str) {
+    assert_all_back(engine, what);
+    assert!(engine.arena().retired().is_empty(), "{what}: the queue is not empty");
+}
+
+/// The same, where the queue may still name ranges that have been in use again since.
+pub(super) fn assert_all_back(engine: TestEngine, what: &str) {
     for _ in 0..3 {
         drain(engine);
     }
@@ -83,5 +132,4 @@ pub(super) fn assert_nothing_lost(engine: TestEngine, what: &str) {
             assert!(!state.is_in_use() && state.warm() == 0, "{what}: {room:?} is {state:?}");
         }
     }
-    assert!(engine.arena().retired().is_empty(), "{what}: the queue is not empty");
 }

@@ -47,6 +47,7 @@ fn an_empty_set_has_no_first_number() {
         let words = Words::new(count);
         assert_eq!(words.set().first_from(0), None);
         assert_eq!(words.set().first_from(count), None);
+        assert_eq!([0, count].map(|from| words.set().count_from(from)), [0, 0]);
     }
 }
 
@@ -57,6 +58,7 @@ fn numbers_beyond_the_words_are_ignored() {
     words.set().remove(64);
     assert_eq!(words.set().first_from(0), None);
     assert_eq!(words.set().first_from(usize::MAX - 64), None);
+    assert_eq!([0, 64, usize::MAX].map(|from| words.set().count_from(from)), [0; 3]);
 }
 
 #[test]
@@ -69,9 +71,20 @@ fn single_numbers_are_found_from_everywhere_before_them() {
         for from in edges {
             let expected = (from <= number).then_some(number);
             assert_eq!(words.set().first_from(from), expected, "{number} from {from}");
+            assert_eq!(words.set().count_from(from), usize::from(from <= number), "{number} from {from}");
         }
         words.set().remove(number);
         assert_eq!(words.set().first_from(0), None);
+    }
+}
+
+#[test]
+fn a_full_set_is_counted_from_everywhere() {
+    let count = 64 * 64 + 70;
+    let words = Words::new(count);
+    (0..count).for_each(|number| words.set().insert(number));
+    for from in (0..count + 200).step_by(7).chain([1, 63, 64, 65, 4095, 4096, 4097]) {
+        assert_eq!(words.set().count_from(from), count.saturating_sub(from), "from {from}");
     }
 }
 
@@ -96,6 +109,7 @@ fn it_agrees_with_a_tree() {
             }
             let from = numbers.below(count as u64 + 10) as usize;
             assert_eq!(set.first_from(from), tree.range(from..).next().copied(), "round {round}");
+            assert_eq!(set.count_from(from), tree.range(from..).count(), "round {round}");
         }
         assert_eq!(members(&set), Vec::from_iter(tree));
     }
@@ -128,5 +142,6 @@ fn what_each_thread_leaves_in_is_found() {
             .collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
+    assert_eq!(words.set().count_from(0), kept.len());
     assert_eq!(members(&words.set()), Vec::from_iter(kept));
 }
