@@ -1,13 +1,19 @@
 #!/usr/bin/env bash
-# The README's test command, which includes the loom models; the unit tests of the features; then how many tests said
-# that they were skipped, and why.
+# The README's test command, which includes the loom models; the unit tests of the features; the examples, each of which
+# must end by itself; then how many tests said that they were skipped, and why.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 status=0
-cargo test --workspace 2>&1 | tee "$log" || status=$?
+cargo test --workspace --no-fail-fast 2>&1 | tee "$log" || status=$?
 cargo test -p antifreeze --features metrics,metrics-http --lib metrics 2>&1 | tee -a "$log" || status=$?
+cargo build -p antifreeze --examples --features metrics-http || status=$?
+echo "== examples"
+for example in "five_lines" "prewarm" "metrics -- --once"; do
+    # shellcheck disable=SC2086
+    timeout 120 cargo run -q -p antifreeze --features metrics-http --example $example 2>&1 | tee -a "$log" || status=$?
+done
 echo "== summary"
 grep -E '^test result:' "$log" || true
 echo "skipped tests: $(grep -c 'skipped: ' "$log" || true)"
