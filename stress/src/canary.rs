@@ -13,7 +13,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::memory::{self, Mapping};
-use crate::phase::{Phase, PhaseCell};
+use crate::phase::{Moment, Phase, PhaseCell};
 
 /// The pause of a canary between two measurements.
 pub const PERIOD: Duration = Duration::from_micros(200);
@@ -52,15 +52,15 @@ impl Recorder {
         Ok(Self { histograms: vec![histogram; Phase::ALL.len()] })
     }
 
-    /// Notes one latency that began in one phase and ended in another, or the same.
+    /// Notes one latency that began at one moment and ended at another.
     ///
     /// While a canary waits it does not measure, so one wait of a second would hide among thousands of good
     /// measurements. The histogram therefore also counts the measurements that would have been made meanwhile, each one
     /// period shorter than the one before: the percentile is then that of somebody who comes along every period.
-    pub fn record(&mut self, begin: Phase, end: Phase, latency: Duration) {
+    pub fn record(&mut self, begin: Moment, end: Moment, latency: Duration) {
         let latency_ns = u64::try_from(latency.as_nanos()).unwrap_or(LONGEST_NS).clamp(1, LONGEST_NS);
         let period_ns = PERIOD.as_nanos() as u64;
-        for phase in Phase::charged(begin, end) {
+        for phase in Moment::charged(begin, end) {
             let recorded = self.histograms[phase.index()].record_correct(latency_ns, period_ns);
             debug_assert!(recorded.is_ok(), "{latency_ns} ns is within the bounds");
         }
@@ -119,14 +119,17 @@ impl Canary {
         let (phase, start) = (Arc::clone(phase), Arc::clone(start));
         let body = move || {
             start.wait();
-            while let Some(begin) = phase.get() {
+            loop {
+                let begin = phase.get();
+                if begin == Moment::Ended {
+                    return Ok(recorder);
+                }
                 let started = Instant::now();
                 action()?;
                 let latency = started.elapsed();
-                recorder.record(begin, phase.get().unwrap_or(begin), latency);
+                recorder.record(begin, phase.get(), latency);
                 thread::sleep(PERIOD);
             }
-            Ok(recorder)
         };
         let thread = thread::Builder::new()
             .name(name.to_owned())
@@ -156,9 +159,9 @@ mod tests {
     fn a_wait_is_charged_to_the_busy_phase_and_counts_for_its_length() {
         let mut recorder = Recorder::new().unwrap();
         for _ in 0..1000 {
-            recorder.record(Phase::Control, Phase::Control, Duration::from_micros(5));
+            recorder.record(Moment::In(Phase::Control), Moment::In(Phase::Control), Duration::from_micros(5));
         }
-        recorder.record(Phase::Control, Phase::Doubling, PERIOD * 1000);
+        recorder.record(Moment::In(Phase::Control), Moment::In(Phase::Doubling), PERIOD * 1000);
         let control = recorder.latency(Phase::Control).unwrap();
         assert_eq!(control.samples, 1000);
         assert!(control.worst_ns < 6_000, "{control:?}");
@@ -172,7 +175,7 @@ mod tests {
     fn the_longest_wait_is_bounded_and_not_lost() {
         let mut recorder = Recorder::new().unwrap();
         recorder.histograms[Phase::Idle.index()].record(LONGEST_NS).unwrap();
-        recorder.record(Phase::Fill, Phase::Fill, Duration::ZERO);
+        recorder.record(Moment::In(Phase::Fill), Moment::In(Phase::Fill), Duration::ZERO);
         assert_eq!(recorder.latency(Phase::Fill).unwrap().worst_ns, 1);
     }
 

@@ -3,20 +3,28 @@
 //! `main.rs` and the integration tests call this; nothing here prints.
 
 use std::env;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::RecvTimeoutError;
+use std::thread;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use crate::ballast::{self, Ballast};
 use crate::child::{ChildReport, Plan};
 use crate::phase::Phase;
 use crate::process::{Ended, Running};
 use crate::table::Size;
+use crate::talk::Line;
 
-/// The allocators that are compared, in the order of a round. Each has a binary `replay-<name>`.
-pub const ALLOCATORS: [&str; 2] = ["antifreeze", "system"];
+/// The allocators that are compared, in the order of the first round. Each has a binary `replay-<name>`.
+pub const ALLOCATORS: [&str; 5] = ["antifreeze", "antifreeze-prewarmed", "mimalloc", "system", LIMIT];
+/// The one that only shows what the others can be measured against.
+pub const LIMIT: &str = "limit";
 
 /// When a child is taken to hang. The incident's size takes seconds, on memory the host has not backed a minute.
 const CHILD_LIMIT: Duration = Duration::from_secs(900);
@@ -30,6 +38,17 @@ pub struct Candidate {
     pub allocator: String,
     /// The binary.
     pub program: PathBuf,
+}
+
+/// What came of one child.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// The round, from 1.
+    pub round: u32,
+    /// How long a fault of one hugepage took right before the child touched the memory of the doubled table.
+    pub fault_ns: u64,
+    /// The child's report.
+    pub report: ChildReport,
 }
 
 /// Why a run ended without a result.
@@ -54,6 +73,9 @@ pub enum HarnessError {
         /// What the system said.
         source: io::Error,
     },
+    /// The memory that is held for the children could not be had.
+    #[error("touching memory for the children: {0}")]
+    Memory(io::Error),
     /// Building the children failed; the compiler's messages are on standard error.
     #[error("building the replay binaries failed ({status}): {command}")]
     Build {
@@ -130,44 +152,80 @@ pub fn find_candidates(folder: &Path) -> Result<Vec<Candidate>, HarnessError> {
         .collect()
 }
 
-/// Runs every candidate once in each round, one after the other, and gives their reports in that order.
+/// Runs every candidate once in each round, one after the other, each round from another one on.
 ///
-/// `on_start` is told the round (from 1) and the allocator before each child.
+/// Unless `cold`, each child finds memory that the host backs. `on_start` is told the round (from 1) and the allocator
+/// before each child.
 pub fn run_rounds(
     candidates: &[Candidate],
     plan: &Plan,
     rounds: u32,
+    cold: bool,
     interrupted: &AtomicBool,
     mut on_start: impl FnMut(u32, &str),
-) -> Result<Vec<ChildReport>, HarnessError> {
-    let mut reports = Vec::new();
+) -> Result<Vec<Run>, HarnessError> {
+    let mut ballast = Ballast::default();
+    let held_bytes = Size::with_buckets(plan.buckets).map_or(0, Size::replay_bytes);
+    let mut runs = Vec::new();
     for round in 1..=rounds {
-        for candidate in candidates {
+        let first = (round as usize - 1) % candidates.len().max(1);
+        for candidate in candidates.iter().cycle().skip(first).take(candidates.len()) {
             on_start(round, &candidate.allocator);
-            reports.push(run_child(candidate, plan, round, interrupted)?);
+            if !cold {
+                // Twice: the second time takes what the kernel gives out next when as much has just become free, as the
+                // child will find it. Most of that has been touched, and then all of it has.
+                for _ in 0..2 {
+                    ballast.let_go(u64::MAX);
+                    ballast.take(held_bytes, interrupted).map_err(|error| HarnessError::Memory(error.into()))?;
+                }
+            }
+            runs.push(run_child(candidate, plan, round, &mut ballast, interrupted)?);
         }
     }
-    Ok(reports)
+    Ok(runs)
 }
 
-/// Runs one child to its end and checks its report. When `interrupted` is set, the child is killed and reaped first.
+/// Runs one child to its end and checks its report; lets go of `ballast` as the child asks for memory. When
+/// `interrupted` is set, the child is killed and reaped first.
 pub fn run_child(
     candidate: &Candidate,
     plan: &Plan,
     round: u32,
+    ballast: &mut Ballast,
     interrupted: &AtomicBool,
-) -> Result<ChildReport, HarnessError> {
+) -> Result<Run, HarnessError> {
     let failed = |reason| HarnessError::Child { allocator: candidate.allocator.clone(), round, reason };
     let start_error = |source| HarnessError::Start { program: candidate.program.clone(), source };
-    let plan = Plan { parent: i32::try_from(std::process::id()).ok(), ..*plan };
+    let plan = Plan { asks: true, parent: i32::try_from(std::process::id()).ok(), ..*plan };
     let mut command = Command::new(&candidate.program);
-    command.args(plan.arguments()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(plan.arguments()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // In a group of its own the child does not get the terminal's Ctrl-C, so that it ends in one way only: killed here.
     command.process_group(0);
     let mut child = Running::start(&mut command).map_err(start_error)?;
-    let [output, messages] = child.collect();
-    let ended = child.wait(interrupted, CHILD_LIMIT).map_err(start_error)?;
-    let (output, messages) = (output.join().unwrap_or_default(), messages.join().unwrap_or_default());
+    let (lines, messages, mut input) = (child.lines(), child.messages(), child.input());
+    let (mut fault_ns, mut output) = (0, Vec::new());
+    let ended = child.wait_busily(interrupted, CHILD_LIMIT, |time| {
+        let line = match lines.recv_timeout(time) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => return Ok(()),
+            Err(RecvTimeoutError::Disconnected) => {
+                thread::sleep(time);
+                return Ok(());
+            }
+        };
+        if let Ok(Line::About { bytes }) = serde_json::from_str(&line) {
+            ballast.let_go(bytes);
+            fault_ns = ballast::probe_fault_ns()?;
+            // A child that is gone meanwhile says by its exit why.
+            let _ = input.as_mut().map(|input| input.write_all(b"\n"));
+        } else {
+            output.push(line);
+        }
+        Ok(())
+    });
+    let ended = ended.map_err(start_error)?;
+    output.extend(lines.iter());
+    let (output, messages) = (output.join("\n"), messages.join().unwrap_or_default());
     let status = match ended {
         Ended::Exited(status) => status,
         Ended::Interrupted => return Err(HarnessError::Interrupted),
@@ -182,10 +240,13 @@ pub fn run_child(
         };
         return Err(failed(format!("the child failed, {how}: {}", tail(&messages))));
     }
-    let report: ChildReport = serde_json::from_str(output.trim())
-        .map_err(|error| failed(format!("the report is not understood ({error}): {}", tail(&output))))?;
+    let report = match serde_json::from_str(output.trim()) {
+        Ok(Line::Report(report)) => *report,
+        Ok(Line::About { .. }) => return Err(failed("the child left without a report".to_owned())),
+        Err(error) => return Err(failed(format!("the report is not understood ({error}): {}", tail(&output)))),
+    };
     check(&report, candidate, &plan).map_err(failed)?;
-    Ok(report)
+    Ok(Run { round, fault_ns, report })
 }
 
 /// Whether a report is one that this candidate can give for this plan.
@@ -223,7 +284,7 @@ mod tests {
 
     fn run(program: &str, interrupted: bool) -> HarnessError {
         let plan = Plan::new(Size::SMALLEST);
-        run_child(&candidate(program), &plan, 2, &AtomicBool::new(interrupted)).unwrap_err()
+        run_child(&candidate(program), &plan, 2, &mut Ballast::default(), &AtomicBool::new(interrupted)).unwrap_err()
     }
 
     #[test]

@@ -5,19 +5,27 @@
 //! allocator's child process, a few lines around [`child::main`]. The modules, in the order in which a run uses them:
 //!
 //! - [`table`]: the sizes a run may have, the map itself and the checks of its contents;
-//! - [`memory`]: how much memory there is, how much is resident, and making the host back it;
+//! - [`memory`]: how much memory there is, how much is resident, and mappings of one's own;
 //! - [`machine`]: what machine the numbers come from;
+//! - [`ballast`]: memory that the host backs, held for the children;
 //! - [`harness`]: building, finding and running the children;
 //! - [`process`]: a process that is watched, and killed when it should stop;
-//! - [`child`]: what a child does and the line it reports;
+//! - [`talk`]: what a child and the harness say to each other;
+//! - [`child`]: what a child does and what it reports;
+//! - [`hooks`]: what a child can ask of its allocator beyond allocating;
+//! - [`limit`]: the allocator that cannot be undercut;
 //! - [`phase`]: what the child's main thread is doing right now;
 //! - [`canary`]: the threads that feel a freeze;
 //! - [`summary`]: the medians of all rounds;
+//! - [`targets`]: what an allocator that does not freeze has to reach, and who did;
 //! - [`report`]: tables, JSON and the reading in plain words.
 
+pub mod ballast;
 pub mod canary;
 pub mod child;
 pub mod harness;
+pub mod hooks;
+pub mod limit;
 pub mod machine;
 pub mod memory;
 pub mod phase;
@@ -25,3 +33,5 @@ pub mod process;
 pub mod report;
 pub mod summary;
 pub mod table;
+pub mod talk;
+pub mod targets;

@@ -39,15 +39,19 @@ struct Options {
     keys: Option<u64>,
 
     /// How often each allocator runs, in turns; medians are reported
-    #[arg(long, default_value = "3")]
+    #[arg(long, default_value = "2")]
     rounds: NonZeroU32,
 
-    /// Do not touch the memory before the first round
+    /// Do not hold memory that the host backs for the children
     ///
-    /// On a virtual machine whose host has not backed the memory yet, a page fault takes 10 to 50 times as long; with
-    /// this, what runs first pays for it. That is a fresh machine's truth, but no comparison of allocators.
+    /// On a virtual machine whose host has not backed the memory yet, a page fault takes 10 to 50 times as long. With
+    /// this, whoever happens to get such memory pays for it: a fresh machine's truth, but no comparison of allocators.
     #[arg(long)]
     cold: bool,
+
+    /// For how long memory is watched after the map was dropped, in milliseconds
+    #[arg(long, default_value = "8000")]
+    settle_ms: u64,
 
     /// Also write everything measured to this file as JSON
     #[arg(long, value_name = "FILE")]
@@ -104,14 +108,9 @@ fn run(options: &Options) -> Result<(), Failure> {
     print(&headline(options, size))?;
     let rounds = options.rounds.get();
     let bar = progress_bar(u64::from(rounds) * candidates.len() as u64);
-    if !options.cold {
-        bar.set_message("touching memory, so that the host backs it");
-        memory::back(size.peak_bytes(), &interrupted)
-            .map_err(|error| Failure::new(format!("touching {} bytes: {error}", size.peak_bytes())))?;
-    }
     let mut started = 0;
-    let plan = Plan::new(size);
-    let result = harness::run_rounds(&candidates, &plan, rounds, &interrupted, |round, allocator| {
+    let plan = Plan { settle_ms: options.settle_ms, ..Plan::new(size) };
+    let result = harness::run_rounds(&candidates, &plan, rounds, options.cold, &interrupted, |round, allocator| {
         bar.set_position(started);
         bar.set_message(format!("round {round} of {rounds}: {allocator}"));
         started += 1;

@@ -1,18 +1,21 @@
-//! Memory of the machine and of this process: what is available, what is resident, and having the host back it.
+//! Memory of the machine and of this process: what is available, what is resident, and mappings of one's own.
 //!
-//! The harness asks [`available_bytes`] before it chooses a size and calls [`back`] before the first round;
-//! [`child`](crate::child) reads [`rss_kib`] and [`peak_rss_kib`]. Nothing read here takes `mmap_lock`: the files used
-//! are made from counters, unlike `/proc/self/smaps`.
+//! The harness asks [`available_bytes`] before it chooses a size; [`child`](crate::child) reads [`rss_kib`] and
+//! [`peak_rss_kib`]. Nothing read here takes `mmap_lock`: the files used are made from counters, unlike
+//! `/proc/self/smaps`.
 
 use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
 use nix::unistd::{SysconfVar, sysconf};
+
+/// The size of a hugepage in bytes, and its alignment.
+pub const HUGEPAGE_BYTES: usize = 2 << 20;
 
 /// The size of a page in bytes.
 pub fn page_bytes() -> usize {
@@ -121,6 +124,41 @@ impl Mapping {
         Ok(Self { start: start.cast(), length_bytes })
     }
 
+    /// Maps room for `bytes` of hugepages, and asks the kernel to use them.
+    pub fn hugepages(bytes: usize) -> nix::Result<Self> {
+        let whole_bytes = bytes.checked_next_multiple_of(HUGEPAGE_BYTES).ok_or(nix::Error::ENOMEM)?;
+        // The kernel need not align what it maps.
+        let length_bytes = whole_bytes.checked_add(HUGEPAGE_BYTES).and_then(NonZeroUsize::new);
+        let mapping = Self::new(length_bytes.ok_or(nix::Error::ENOMEM)?)?;
+        // SAFETY: the range is the whole mapping, and the advice changes nothing of its contents. Without hugepages the
+        // kernel refuses; the memory is good all the same.
+        let _ = unsafe { madvise(mapping.start.cast(), mapping.length_bytes.get(), MmapAdvise::MADV_HUGEPAGE) };
+        Ok(mapping)
+    }
+
+    /// The aligned addresses inside of a mapping made by [`hugepages`](Self::hugepages), for as many bytes as were
+    /// asked for.
+    pub fn hugepage_range(&self) -> Range<usize> {
+        let start = self.start.addr().get().next_multiple_of(HUGEPAGE_BYTES);
+        start..start + self.length_bytes.get().saturating_sub(HUGEPAGE_BYTES)
+    }
+
+    /// Touches every page of the hugepage that begins at the address `start` of
+    /// [`hugepage_range`](Self::hugepage_range).
+    ///
+    /// # Panics
+    ///
+    /// If that is outside the mapping.
+    pub fn touch_hugepage(&mut self, start: usize) {
+        let first = start.wrapping_sub(self.start.addr().get());
+        (first..first.saturating_add(HUGEPAGE_BYTES)).step_by(page_bytes()).for_each(|offset| self.touch(offset));
+    }
+
+    /// The first address, for who hands the memory on.
+    pub const fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
     /// Writes one byte at `offset_bytes`, which makes the kernel provide the page.
     ///
     /// # Panics
@@ -148,26 +186,6 @@ impl Drop for Mapping {
         // refuses only a range that is not mapped, which this is, so there is no error to handle.
         let _ = unsafe { munmap(self.start.cast(), self.length_bytes.get()) };
     }
-}
-
-/// Touches and frees `bytes`, so that the host of a virtual machine has backed that much guest memory.
-///
-/// A page the host has not backed yet costs 10 to 50 times a usual fault, and whichever allocator came first would pay
-/// for all of them. Stops early (successfully) when `interrupted` is set.
-pub fn back(bytes: u64, interrupted: &AtomicBool) -> io::Result<()> {
-    const LOOK_UP_BYTES: usize = 16 << 20;
-    let length_bytes = usize::try_from(bytes)
-        .ok()
-        .and_then(NonZeroUsize::new)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("cannot back {bytes} bytes")))?;
-    let mut mapping = Mapping::new(length_bytes)?;
-    for offset_bytes in (0..length_bytes.get()).step_by(page_bytes()) {
-        if offset_bytes.is_multiple_of(LOOK_UP_BYTES) && interrupted.load(Ordering::Relaxed) {
-            break;
-        }
-        mapping.touch(offset_bytes);
-    }
-    Ok(mapping.unmap()?)
 }
 
 #[cfg(test)]
@@ -219,7 +237,19 @@ mod tests {
         assert!(rss > 0);
         assert!(peak_rss_kib().unwrap() >= rss / 2);
         assert!(available_bytes().unwrap() > 0);
-        back(1 << 20, &AtomicBool::new(false)).unwrap();
-        assert!(back(0, &AtomicBool::new(false)).is_err());
+    }
+
+    #[test]
+    fn hugepages_are_whole_aligned_and_touched_throughout() {
+        let mut mapping = Mapping::hugepages(3 * HUGEPAGE_BYTES - 1).unwrap();
+        let before_kib = rss_kib().unwrap();
+        let whole = mapping.hugepage_range();
+        assert_eq!((whole.start % HUGEPAGE_BYTES, whole.len()), (0, 3 * HUGEPAGE_BYTES));
+        for start in whole.step_by(HUGEPAGE_BYTES) {
+            mapping.touch_hugepage(start);
+        }
+        // Other tests of this process give memory back meanwhile.
+        assert!(rss_kib().unwrap() + 4096 > before_kib + 6144);
+        assert!(Mapping::hugepages(usize::MAX).is_err());
     }
 }

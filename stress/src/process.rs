@@ -2,14 +2,16 @@
 //!
 //! [`harness`](crate::harness) runs both the build and the children through this.
 
-use std::io::{self, Read};
-use std::process::{Child, Command, ExitStatus};
+use std::io::{self, BufRead, BufReader, Read};
+use std::process::{Child, ChildStdin, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// How often a running child and the wish to stop are looked at.
 const POLL_PERIOD: Duration = Duration::from_millis(20);
+
 /// A child process that does not outlive this value.
 #[derive(Debug)]
 pub struct Running(Child);
@@ -31,13 +33,43 @@ impl Running {
         command.spawn().map(Self)
     }
 
-    /// Collects what the process writes to those of its standard output and error that are pipes.
-    pub fn collect(&mut self) -> [JoinHandle<String>; 2] {
-        [collect(self.0.stdout.take()), collect(self.0.stderr.take())]
+    /// Collects what the process writes to its standard error, if that is a pipe.
+    pub fn messages(&mut self) -> JoinHandle<String> {
+        collect(self.0.stderr.take())
+    }
+
+    /// Receives the lines that the process writes to its standard output, if that is a pipe.
+    pub fn lines(&mut self) -> Receiver<String> {
+        let (sender, receiver) = mpsc::channel();
+        if let Some(pipe) = self.0.stdout.take() {
+            // Ends with the pipe; a line that is no text ends it as well.
+            let send = move |line: io::Result<String>| line.is_ok_and(|line| sender.send(line).is_ok());
+            thread::spawn(move || BufReader::new(pipe).lines().all(send));
+        }
+        receiver
+    }
+
+    /// The process's standard input, if that is a pipe and was not taken before.
+    pub fn input(&mut self) -> Option<ChildStdin> {
+        self.0.stdin.take()
     }
 
     /// Waits for the end. The process is killed and reaped if `interrupted` is set or it takes longer than `limit`.
     pub fn wait(&mut self, interrupted: &AtomicBool, limit: Duration) -> io::Result<Ended> {
+        self.wait_busily(interrupted, limit, |time| {
+            thread::sleep(time);
+            Ok(())
+        })
+    }
+
+    /// Like [`wait`](Self::wait); between two looks `meanwhile` is called, which should take about the time it
+    /// is given.
+    pub fn wait_busily(
+        &mut self,
+        interrupted: &AtomicBool,
+        limit: Duration,
+        mut meanwhile: impl FnMut(Duration) -> io::Result<()>,
+    ) -> io::Result<Ended> {
         let started = Instant::now();
         loop {
             if interrupted.load(Ordering::Relaxed) {
@@ -51,7 +83,7 @@ impl Running {
                 self.kill();
                 return Ok(Ended::TimedOut);
             }
-            thread::sleep(POLL_PERIOD);
+            meanwhile(POLL_PERIOD)?;
         }
     }
 
@@ -82,6 +114,7 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::process::Stdio;
 
     use super::*;
@@ -111,10 +144,31 @@ mod tests {
 
     #[test]
     fn output_is_collected_while_the_process_runs() {
-        let mut running = Running::start(Command::new("/bin/echo").arg("words").stdout(Stdio::piped())).unwrap();
-        let [output, messages] = running.collect();
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "echo words; echo trouble >&2"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running = Running::start(&mut command).unwrap();
+        let (lines, messages) = (running.lines(), running.messages());
         let ended = running.wait(&AtomicBool::new(false), Duration::MAX).unwrap();
         assert!(matches!(ended, Ended::Exited(status) if status.success()), "{ended:?}");
-        assert_eq!((output.join().unwrap().as_str(), messages.join().unwrap().as_str()), ("words\n", ""));
+        assert_eq!(lines.iter().collect::<Vec<_>>(), ["words"]);
+        assert_eq!(messages.join().unwrap(), "trouble\n");
+    }
+
+    #[test]
+    fn a_process_can_be_answered_while_it_runs() {
+        let mut running = cat();
+        let (lines, mut input) = (running.lines(), running.input());
+        let mut heard = Vec::new();
+        let ended = running.wait_busily(&AtomicBool::new(false), Duration::MAX, |time| {
+            // The second look ends the process by closing its input.
+            if let Some(mut input) = input.take() {
+                input.write_all(b"answer\n")?;
+            }
+            heard.extend(lines.recv_timeout(time));
+            Ok(())
+        });
+        assert!(matches!(ended, Ok(Ended::Exited(status)) if status.success()), "{ended:?}");
+        heard.extend(lines.iter());
+        assert_eq!(heard, ["answer"]);
     }
 }

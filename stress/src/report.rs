@@ -1,4 +1,4 @@
-//! From the children's reports to what a person reads: tables, JSON and two lines in plain words.
+//! From the children's reports to what a person reads: tables, JSON and some lines in plain words.
 //!
 //! `main.rs` makes one [`Report`] of a run and prints or writes it; every other form of output can start from it too.
 
@@ -8,10 +8,15 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::HumanCount;
 use serde::{Deserialize, Serialize};
 
-use crate::child::{ChildReport, Plan};
+use crate::child::Plan;
+use crate::harness::Run;
 use crate::machine::Machine;
 use crate::phase::Phase;
 use crate::summary::{LatencySummary, Summary};
+use crate::targets::{self, Target};
+
+/// A run is marked if a hugepage fault before it took so many times the best: its memory was not backed.
+const SLOW_FAULT_FACTOR: u64 = 3;
 
 /// A whole run: what it was measured on, what was run, and what came out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,31 +27,32 @@ pub struct Report {
     pub plan: Plan,
     /// How often each allocator ran.
     pub rounds: u32,
-    /// Whether the run began without having the host back the memory.
+    /// Whether the children ran without memory that the host was made to back.
     pub cold: bool,
-    /// One summary for each allocator, in the order of a round.
+    /// One summary for each allocator, in the order of the first round.
     pub summaries: Vec<Summary>,
-    /// What each child reported, in the order in which they ran.
-    pub children: Vec<ChildReport>,
+    /// What is to be reached, and who did.
+    pub targets: Vec<Target>,
+    /// What came of each child, in the order in which they ran.
+    pub runs: Vec<Run>,
 }
 
 impl Report {
     /// Summarises the children's reports.
-    pub fn new(machine: Machine, plan: Plan, rounds: u32, cold: bool, children: Vec<ChildReport>) -> Self {
+    pub fn new(machine: Machine, plan: Plan, rounds: u32, cold: bool, runs: Vec<Run>) -> Self {
         let mut allocators: Vec<&str> = Vec::new();
-        for child in &children {
-            if !allocators.contains(&child.allocator.as_str()) {
-                allocators.push(&child.allocator);
+        for run in &runs {
+            if !allocators.contains(&run.report.allocator.as_str()) {
+                allocators.push(&run.report.allocator);
             }
         }
-        let summaries = allocators
-            .iter()
-            .map(|allocator| {
-                let own: Vec<_> = children.iter().filter(|child| child.allocator == *allocator).collect();
-                Summary::of(allocator, &own)
-            })
-            .collect();
-        Self { machine, plan, rounds, cold, summaries, children }
+        let summarise = |allocator: &&str| {
+            let own: Vec<_> = runs.iter().filter(|run| run.report.allocator == *allocator).collect();
+            Summary::of(allocator, &own)
+        };
+        let summaries: Vec<_> = allocators.iter().map(summarise).collect();
+        let targets = targets::judge(&summaries, plan.settle_ms);
+        Self { machine, plan, rounds, cold, summaries, targets, runs }
     }
 
     /// The tables, the machine and the reading, as printed on a terminal.
@@ -55,9 +61,14 @@ impl Report {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "Medians of {} round(s). Machine: {}.", self.rounds, self.machine);
         if self.cold {
-            let _ = writeln!(text, "Cold run: what ran first may have paid for memory the host had not backed.");
+            let _ = writeln!(text, "Cold run: some may have paid for memory the host had not backed.");
         }
+        let _ = writeln!(text, "{}", self.reading_of_faults());
         let _ = write!(text, "\n{}\n{}\n", self.reading_of_waits(), self.reading_of_memory());
+        let _ = writeln!(text, "\nTargets:");
+        for target in &self.targets {
+            let _ = writeln!(text, "- {target}");
+        }
         text
     }
 
@@ -66,24 +77,30 @@ impl Report {
         let mut table = table([
             "Allocator",
             "Fill\n(s)",
+            "Prewarm\n(s)",
             "Doubling\n(ms)",
             "Drop\n(ms)",
+            "RSS\nlive\n(MiB)",
             "RSS\nbefore\n(MiB)",
             "RSS\npeak\n(MiB)",
             "RSS\ndropped\n(MiB)",
             &settled,
+            "Back\nafter\n(s)",
             "mmap_lock\nwrites\n(calls)",
         ]);
         for summary in &self.summaries {
             table.add_row([
                 summary.allocator.clone(),
-                format!("{:.2}", summary.fill_ns as f64 / 1e9),
+                seconds(summary.fill_ns),
+                summary.prewarm_ns.map_or_else(|| "-".to_owned(), seconds),
                 millis(summary.doubling_ns),
                 millis(summary.drop_ns),
+                mebis(summary.rss_live_kib),
                 mebis(summary.rss_before_kib),
                 mebis(summary.rss_peak_kib),
                 mebis(summary.rss_dropped_kib),
                 mebis(summary.rss_settled_kib),
+                summary.back_after_ns.map_or_else(|| "not yet".to_owned(), seconds),
                 summary.write_lock_calls.map_or_else(|| "not counted".to_owned(), |calls| calls.to_string()),
             ]);
         }
@@ -107,6 +124,9 @@ impl Report {
         for phase in Phase::ALL {
             for summary in &self.summaries {
                 let Some(entry) = summary.phases.iter().find(|entry| entry.phase == phase) else { continue };
+                if phase == Phase::Prewarm && entry.page.is_none() && entry.block.is_none() {
+                    continue;
+                }
                 let cells = [entry.page, entry.block].into_iter().flat_map(|latency| {
                     let cell = |field: fn(LatencySummary) -> u64| {
                         latency.map_or_else(|| "too short".to_owned(), |latency| millis(field(latency)))
@@ -117,6 +137,24 @@ impl Report {
             }
         }
         table
+    }
+
+    /// How fast memory could be had right before each child, and for whom it was not.
+    fn reading_of_faults(&self) -> String {
+        let best_ns = self.runs.iter().map(|run| run.fault_ns).min().unwrap_or(0);
+        let worst_ns = self.runs.iter().map(|run| run.fault_ns).max().unwrap_or(0);
+        let slow: Vec<_> = self
+            .runs
+            .iter()
+            .filter(|run| run.fault_ns > best_ns.saturating_mul(SLOW_FAULT_FACTOR))
+            .map(|run| format!("{} in round {} ({})", run.report.allocator, run.round, time(run.fault_ns)))
+            .collect();
+        let marked = if slow.is_empty() {
+            format!("none took more than {SLOW_FAULT_FACTOR} times the best")
+        } else {
+            format!("not comparable, as it took more than {SLOW_FAULT_FACTOR} times the best: {}", slow.join(", "))
+        };
+        format!("A fault of 2 MiB right before each child took {} to {}; {marked}.", time(best_ns), time(worst_ns))
     }
 
     /// The longest wait while the map doubled or was dropped, and whether the quiet control explains it.
@@ -154,11 +192,24 @@ impl Report {
     fn reading_of_memory(&self) -> String {
         let mut reading = format!(
             "The insert that doubled {} entries took: {}; {} after the drop there stayed resident: {}",
-            self.children.first().map_or_else(String::new, |child| HumanCount(child.entries).to_string()),
+            self.runs.first().map_or_else(String::new, |run| HumanCount(run.report.entries).to_string()),
             self.list(|summary| time(summary.doubling_ns)),
             self.settle_time(),
             self.list(|summary| format!("{} MiB", mebis(summary.rss_settled_kib)))
         );
+        for run in &self.runs {
+            let Some(prewarmed) = &run.report.prewarmed else { continue };
+            let _ = write!(
+                reading,
+                "; prewarming in round {} ended as {} after {}, with {} of {} MiB warm and {} in hugepages",
+                run.round,
+                prewarmed.state,
+                time(prewarmed.time_ns),
+                prewarmed.warm_bytes >> 20,
+                prewarmed.wanted_bytes >> 20,
+                prewarmed.hugepage_bytes >> 20
+            );
+        }
         for summary in &self.summaries {
             if let Some(calls) = summary.write_lock_calls {
                 let _ = write!(reading, "; calls of {} that took mmap_lock for writing: {calls}", summary.allocator);
@@ -194,12 +245,16 @@ fn millis(ns: u64) -> String {
     format!("{ms:.decimals$}")
 }
 
+fn seconds(ns: u64) -> String {
+    format!("{:.2}", ns as f64 / 1e9)
+}
+
 fn mebis(kib: u64) -> String {
     format!("{:.1}", kib as f64 / 1024.0)
 }
 
 /// A time in the unit a person would say it in.
-fn time(ns: u64) -> String {
+pub(crate) fn time(ns: u64) -> String {
     match ns {
         0..1_000_000 => format!("{} µs", ns / 1000),
         1_000_000..1_000_000_000 => format!("{:.1} ms", ns as f64 / 1e6),
@@ -208,12 +263,18 @@ fn time(ns: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::canary::Latency;
-    use crate::child::PhaseLatency;
+    use crate::child::{ChildReport, PhaseLatency, RssSample};
+    use crate::hooks::Prewarmed;
+    use crate::table::Size;
 
-    fn child(allocator: &str, worst_ns: u64, write_lock_calls: Option<u64>) -> ChildReport {
+    pub(crate) fn run(round: u32, report: ChildReport) -> Run {
+        Run { round, fault_ns: 100_000, report }
+    }
+
+    pub(crate) fn child(allocator: &str, worst_ns: u64, write_lock_calls: Option<u64>) -> ChildReport {
         let latency = |worst_ns| Some(Latency { samples: 10, p999_ns: worst_ns / 2, worst_ns });
         ChildReport {
             allocator: allocator.to_owned(),
@@ -222,10 +283,14 @@ mod tests {
             fill_ns: 2_500_000_000,
             doubling_ns: worst_ns,
             drop_ns: 1_500_000,
+            prewarmed: None,
+            rss_live_kib: 1000,
             rss_before_kib: 2048,
             rss_peak_kib: 6144,
             rss_dropped_kib: 1536,
             rss_settled_kib: 1024,
+            rss_samples: vec![RssSample { after_ns: 2_000_000_000, rss_kib: 1024, backlog_bytes: None }],
+            giving_back: None,
             write_lock_calls,
             phases: Phase::ALL
                 .map(|phase| PhaseLatency {
@@ -250,14 +315,14 @@ mod tests {
             memory_kib: 8 << 20,
             available_kib: 4 << 20,
         };
-        let plan = Plan { buckets: 65_536, quiet_ms: 1000, settle_ms: 2000, parent: None };
-        let children = vec![
-            child("antifreeze", 150_000, Some(0)),
-            child("system", system_ns, None),
-            child("antifreeze", 130_000, Some(2)),
-            child("system", system_ns * 3, None),
+        let plan = Plan { settle_ms: 2000, ..Plan::new(Size::SMALLEST) };
+        let runs = vec![
+            run(1, child("antifreeze", 150_000, Some(0))),
+            run(1, child("system", system_ns, None)),
+            run(2, child("antifreeze", 130_000, Some(2))),
+            run(2, child("system", system_ns * 3, None)),
         ];
-        Report::new(machine, plan, 2, false, children)
+        Report::new(machine, plan, 2, false, runs)
     }
 
     #[test]
@@ -298,6 +363,35 @@ mod tests {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }
         assert!(!text.contains("Cold run"));
+    }
+
+    #[test]
+    fn a_run_on_memory_that_was_slow_to_get_is_marked() {
+        let mut report = report(1_000_000_000);
+        assert!(report.text().contains("took 100 µs to 100 µs; none took more than 3 times the best."));
+        report.runs[1].fault_ns = 300_000;
+        report.runs[3].fault_ns = 300_001;
+        let text = report.text();
+        assert!(text.contains("more than 3 times the best: system in round 2 (300 µs)."), "{text}");
+    }
+
+    #[test]
+    fn prewarming_is_told_with_its_state() {
+        let mut report = report(1_000_000_000);
+        let text = report.text();
+        assert!(!text.contains("prewarming in"), "{text}");
+        let state = "Ready".to_owned();
+        let wanted_bytes = 64 << 20;
+        report.runs[2].report.prewarmed = Some(Prewarmed {
+            state,
+            time_ns: 5_000_000,
+            wanted_bytes,
+            warm_bytes: wanted_bytes,
+            hugepage_bytes: 32 << 20,
+        });
+        let text = report.text();
+        let part = "in round 2 ended as Ready after 5.0 ms, with 64 of 64 MiB warm and 32 in hugepages";
+        assert!(text.contains(part), "{text}");
     }
 
     #[test]

@@ -7,6 +7,10 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 /// Bytes of one bucket: a key of 8 bytes, a value of 16, and one control byte of the hash table.
 pub const BUCKET_BYTES: u64 = 25;
+/// Control bytes beyond one for each bucket: a probe reads a group of them, also at the end of the table.
+const CONTROL_GROUP_BYTES: u64 = 16;
+/// More than a replay allocates beside its tables, its canaries' blocks counted once.
+const BESIDE_BYTES: u64 = 256 << 20;
 
 /// How large the table is before it doubles: a power of two of buckets, of which seven eighths can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,6 +109,21 @@ impl Size {
     /// Entries when the last free slot is taken: seven eighths of the buckets.
     pub const fn entries(self) -> u64 {
         self.buckets() / 8 * 7
+    }
+
+    /// Bytes of the table before it doubles.
+    pub const fn table_bytes(self) -> u64 {
+        self.buckets() * BUCKET_BYTES + CONTROL_GROUP_BYTES
+    }
+
+    /// Bytes of the table after it doubled.
+    pub const fn doubled_bytes(self) -> u64 {
+        self.buckets() * BUCKET_BYTES * 2 + CONTROL_GROUP_BYTES
+    }
+
+    /// Bytes that are enough for a whole replay.
+    pub const fn replay_bytes(self) -> u64 {
+        self.peak_bytes() + BESIDE_BYTES
     }
 
     /// Bytes while the doubling runs: the old table, and the new one of twice its size.
@@ -227,6 +246,7 @@ mod tests {
     fn the_incident_has_its_known_numbers() {
         assert_eq!(Size::INCIDENT.entries(), 58_720_256);
         assert_eq!(Size::INCIDENT.peak_bytes(), 5_033_164_800);
+        assert_eq!((Size::INCIDENT.table_bytes(), Size::INCIDENT.doubled_bytes()), (1_677_721_616, 3_355_443_216));
     }
 
     #[test]

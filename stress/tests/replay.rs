@@ -16,9 +16,15 @@ use stress::report::Report;
 use stress::table::{BUCKET_BYTES, Size};
 
 fn candidates() -> Vec<Candidate> {
-    [("antifreeze", env!("CARGO_BIN_EXE_replay-antifreeze")), ("system", env!("CARGO_BIN_EXE_replay-system"))]
-        .map(|(allocator, program)| Candidate { allocator: allocator.to_owned(), program: PathBuf::from(program) })
-        .to_vec()
+    [
+        ("antifreeze", env!("CARGO_BIN_EXE_replay-antifreeze")),
+        ("antifreeze-prewarmed", env!("CARGO_BIN_EXE_replay-antifreeze-prewarmed")),
+        ("mimalloc", env!("CARGO_BIN_EXE_replay-mimalloc")),
+        ("system", env!("CARGO_BIN_EXE_replay-system")),
+        ("limit", env!("CARGO_BIN_EXE_replay-limit")),
+    ]
+    .map(|(allocator, program)| Candidate { allocator: allocator.to_owned(), program: PathBuf::from(program) })
+    .to_vec()
 }
 
 /// The command as if started by hand, not by cargo: it must not start a build under the lock of the running one.
@@ -40,32 +46,44 @@ fn test_folder(name: &str) -> PathBuf {
 }
 
 #[test]
-fn both_children_replay_in_turns_and_report_sane_values() {
-    let plan = Plan { quiet_ms: 100, settle_ms: 100, ..Plan::new(Size::SMALLEST) };
+fn all_children_replay_in_turns_and_report_sane_values() {
+    let plan = Plan { control_ms: 100, quiet_ms: 100, settle_ms: 100, ..Plan::new(Size::SMALLEST) };
     let mut started = Vec::new();
-    let reports = harness::run_rounds(&candidates(), &plan, 2, &AtomicBool::new(false), |round, allocator| {
+    let runs = harness::run_rounds(&candidates(), &plan, 2, false, &AtomicBool::new(false), |round, allocator| {
         started.push(format!("{round} {allocator}"));
     })
     .unwrap();
-    assert_eq!(started, ["1 antifreeze", "1 system", "2 antifreeze", "2 system"]);
+    let names = harness::ALLOCATORS;
+    let first = names.map(|name| format!("1 {name}"));
+    let second = [1, 2, 3, 4, 0].map(|number: usize| format!("2 {}", names[number]));
+    assert_eq!(started, [first, second].concat());
 
-    let names: Vec<_> = reports.iter().map(|report| report.allocator.as_str()).collect();
-    assert_eq!(names, ["antifreeze", "system", "antifreeze", "system"]);
+    let ran: Vec<_> = runs.iter().map(|run| format!("{} {}", run.round, run.report.allocator)).collect();
+    assert_eq!(ran, started);
     let old_table_kib = Size::SMALLEST.buckets() * BUCKET_BYTES / 1024;
-    for report in &reports {
+    for run in &runs {
+        assert!(run.fault_ns > 0, "the child asked for memory before it touched it");
+        let report = &run.report;
         assert_eq!((report.buckets, report.entries), (65_536, 57_344));
         assert!(report.fill_ns > 0 && report.doubling_ns > 0 && report.drop_ns > 0, "{report:?}");
         assert!(report.rss_before_kib >= old_table_kib, "{report:?}");
-        assert!(report.rss_peak_kib > report.rss_before_kib, "{report:?}");
+        // What is faulted in beforehand does not grow.
+        assert!(report.rss_peak_kib > report.rss_before_kib || report.allocator == "limit", "{report:?}");
+        assert!(report.rss_live_kib > 0 && report.rss_samples.len() >= 2, "{report:?}");
         assert!(report.rss_dropped_kib > 0 && report.rss_settled_kib > 0, "{report:?}");
-        assert_eq!(report.write_lock_calls.is_some(), report.allocator == "antifreeze");
+        let is_antifreeze = report.allocator.starts_with("antifreeze");
+        assert_eq!(report.write_lock_calls.is_some(), is_antifreeze);
+        assert_eq!(report.giving_back.is_some(), is_antifreeze);
+        let prewarmed = report.prewarmed.as_ref();
+        assert_eq!(prewarmed.is_some(), report.allocator == "antifreeze-prewarmed");
+        assert!(prewarmed.is_none_or(|prewarmed| prewarmed.state == "Ready"), "{report:?}");
         assert!(report.phases.iter().map(|entry| entry.phase).eq(Phase::ALL));
         for entry in &report.phases {
             for latency in [entry.page, entry.block].into_iter().flatten() {
                 assert!(latency.samples > 0 && latency.worst_ns > 0, "{entry:?}");
                 assert!(latency.p999_ns <= latency.worst_ns, "{entry:?}");
             }
-            if !entry.phase.is_busy() {
+            if !entry.phase.is_busy() && entry.phase != Phase::Prewarm {
                 assert!(entry.page.is_some() && entry.block.is_some(), "{entry:?}");
             }
         }
@@ -75,17 +93,28 @@ fn both_children_replay_in_turns_and_report_sane_values() {
 #[test]
 fn the_command_prints_tables_and_writes_the_same_as_json() {
     let file = test_folder("json").join("result.json");
-    let output = output(&["--keys", "1000", "--rounds", "1", "--json", file.to_str().unwrap()]);
+    let output = output(&["--keys", "1000", "--rounds", "1", "--settle-ms", "200", "--json", file.to_str().unwrap()]);
     let (text, messages) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{text}{messages}");
     assert_eq!(messages, "", "there is no bar without a terminal");
     assert!(text.contains("57,344 entries, 7/8 of 2^16 buckets (--keys 1,000 rounded up)"), "{text}");
-    for part in ["antifreeze", "system", "doubling", "mmap_lock", "Machine: Linux", "While the map doubled"] {
+    for part in [
+        "antifreeze",
+        "mimalloc",
+        "system",
+        "limit",
+        "doubling",
+        "Targets:",
+        "A fault of 2 MiB",
+        "mmap_lock",
+        "Machine: Linux",
+        "While the map doubled",
+    ] {
         assert!(text.contains(part), "{part:?} is not in\n{text}");
     }
     let report: Report = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
     assert_eq!((report.rounds, report.cold, report.plan.buckets), (1, false, 65_536));
-    assert_eq!((report.summaries.len(), report.children.len()), (2, 2));
+    assert_eq!((report.summaries.len(), report.runs.len(), report.targets.len()), (5, 5, 4));
     assert!(text.contains(&report.text()), "{text}");
 }
 

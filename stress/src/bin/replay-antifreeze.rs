@@ -6,5 +6,5 @@ use std::process::ExitCode;
 static GLOBAL: antifreeze::Antifreeze = antifreeze::Antifreeze::new();
 
 fn main() -> ExitCode {
-    stress::child::main("antifreeze", || Some(antifreeze::stats().write_lock_calls))
+    stress::child::main(&stress::hooks::Antifreeze { name: "antifreeze", prewarms: false })
 }

@@ -6,6 +6,14 @@ use std::process::ExitCode;
 #[global_allocator]
 static GLOBAL: System = System;
 
+struct OfSystem;
+
+impl stress::hooks::Hooks for OfSystem {
+    fn name(&self) -> &'static str {
+        "system"
+    }
+}
+
 fn main() -> ExitCode {
-    stress::child::main("system", || None)
+    stress::child::main(&OfSystem)
 }

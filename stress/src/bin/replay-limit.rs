@@ -1,0 +1,31 @@
+//! The incident replay on hugepages that were faulted in beforehand, under an allocator that only counts upwards:
+//! what no allocator can undercut. Started by the harness.
+
+use std::process::ExitCode;
+
+use stress::hooks::Hooks;
+use stress::limit::Limit;
+use stress::table::Size;
+
+#[global_allocator]
+static GLOBAL: Limit = Limit::new();
+
+struct OfLimit;
+
+impl Hooks for OfLimit {
+    fn name(&self) -> &'static str {
+        "limit"
+    }
+
+    fn faults_in(&self) -> bool {
+        true
+    }
+
+    fn fault_in(&self, size: Size) -> Result<(), String> {
+        GLOBAL.fault_in(size.replay_bytes())
+    }
+}
+
+fn main() -> ExitCode {
+    stress::child::main(&OfLimit)
+}
