@@ -13,6 +13,7 @@
 
 use core::ptr::NonNull;
 
+use super::refusal::Refusal;
 use crate::atomic::{AtomicU32, Ordering};
 use crate::os::locked::locked_bytes;
 use crate::os::{Kernel, Os, OsError};
@@ -62,10 +63,13 @@ impl Locking {
         Ok(locking)
     }
 
-    /// Before a step of `bytes`: whether it may be taken where less is needed. Cost: a load; five system calls, 30 µs,
-    /// for a step that would bring in much.
-    pub(crate) fn allows_step<O: Os>(&self, kernel: &Kernel<O>, bytes: usize, by: By) -> bool {
-        if bytes >= LOOK_BYTES_MIN && self.state() == UNLOCKED && self.is_locked(kernel.os()).unwrap_or(false) {
+    /// Before a step of `bytes`: whether it may be taken where less is needed. One that was refused lately is not going
+    /// to be taken, and not worth a look. Cost: some loads; five system calls, 30 µs, for a step that would bring in
+    /// much.
+    pub(crate) fn allows_step<O: Os>(&self, kernel: &Kernel<O>, refusal: &Refusal, bytes: usize, by: By) -> bool {
+        let os = kernel.os();
+        let worth_a_look = bytes >= LOOK_BYTES_MIN && self.state() == UNLOCKED;
+        if worth_a_look && !refusal.covers(os.coarse_now(), bytes) && self.is_locked(os).unwrap_or(false) {
             self.lock_on_fault(kernel, by);
         }
         !self.is_refused()

@@ -111,10 +111,15 @@ impl Prefix {
     /// Governor: takes the next step if it is wanted, whole or not at all. Says whether it did.
     pub(crate) fn step_ahead<O: Os>(&self, kernel: &Kernel<O>, used: usize) -> bool {
         let have = self.committed_bytes();
-        let step = self.step_from(have);
+        let step = self.in_slices(self.step_from(have));
         self.wants_step(used)
-            && self.locking.allows_step(kernel, step.saturating_sub(have), By::Governor)
-            && self.ensure(kernel, step, By::Governor)
+            && self.locking.allows_step(kernel, &self.refusal, step.saturating_sub(have), By::Governor)
+            && self.take_step(kernel, have, step, step, By::Governor)
+    }
+
+    /// `bytes` up to the next slice, or to the end of the region.
+    fn in_slices(&self, bytes: usize) -> usize {
+        (bytes.div_ceil(SLICE_BYTES) * SLICE_BYTES).min(self.bytes_max)
     }
 
     fn step_from(&self, have: usize) -> usize {
@@ -131,18 +136,17 @@ impl Prefix {
         if bytes > self.bytes_max {
             return false;
         }
-        let now = kernel.os().coarse_now();
-        let whole = |bytes: usize| (bytes.div_ceil(SLICE_BYTES) * SLICE_BYTES).min(self.bytes_max);
         let ample = bytes.max(self.step_from(have));
-        // A step that was refused lately is not taken, and not worth a look.
-        let allowed = if self.refusal.covers(now, ample - have) {
-            !self.locking.is_refused()
-        } else {
-            self.locking.allows_step(kernel, ample - have, by)
-        };
+        let allowed = self.locking.allows_step(kernel, &self.refusal, ample - have, by);
         let step = if allowed { ample } else { bytes.next_multiple_of(CHUNK_BYTES) };
-        let least = whole(bytes);
-        let mut next = Some(whole(step).max(least));
+        let least = self.in_slices(bytes);
+        self.take_step(kernel, have, self.in_slices(step).max(least), least, by)
+    }
+
+    /// Commits up to byte `step`, or less if that is refused, but at least up to byte `least`. `have < least <= step`.
+    fn take_step<O: Os>(&self, kernel: &Kernel<O>, have: usize, step: usize, least: usize, by: By) -> bool {
+        let now = kernel.os().coarse_now();
+        let mut next = Some(step);
         while let Some(target) = next {
             if !self.refusal.covers(now, target - have) {
                 if self.commit(kernel, have, target, by) {
@@ -150,7 +154,7 @@ impl Prefix {
                 }
                 self.refusal.note(now, target - have);
             }
-            next = smaller_step(have, target, least).map(whole);
+            next = smaller_step(have, target, least).map(|target| self.in_slices(target));
         }
         false
     }

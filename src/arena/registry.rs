@@ -354,7 +354,7 @@ impl<O: Os> Arena<O> {
             if reservation.space.cold_claims() != cold_before {
                 self.note_growth(reservation);
             }
-            self.note_step(reservation.space.frontier().wants_commit());
+            self.note_step(|| reservation.space.frontier().wants_commit());
             Some((reservation, run))
         })
     }
@@ -371,8 +371,8 @@ impl<O: Os> Arena<O> {
 
     /// Stepped mode: has the governor take a step that is due soon, at once: what is left may be used up within
     /// milliseconds. Not again for a while if it does not, as the kernel may refuse.
-    fn note_step(&self, wanted: bool) {
-        if !wanted || !self.is_stepped() {
+    fn note_step(&self, is_wanted: impl FnOnce() -> bool) {
+        if !self.is_stepped() || !is_wanted() {
             return;
         }
         let now_ns = self.kernel.os().coarse_now().0;
@@ -464,7 +464,7 @@ impl<O: Os> Arena<O> {
         }
         match resized {
             Some(true) => self.retire_room(reservation, room),
-            Some(false) => self.note_step(reservation.rooms.wants_commit()),
+            Some(false) => self.note_step(|| reservation.rooms.wants_commit()),
             None => {}
         }
         resized.is_some()

@@ -351,36 +351,37 @@ impl Rooms {
         if !self.stepped {
             return true;
         }
-        let (Some(record), Some((base, tier, _))) = (self.room(room), self.place_of(room)) else { return false };
-        // Acquire: pairs with the Release below, by an earlier owner.
+        let (Some(record), Some((_, tier, _))) = (self.room(room), self.place_of(room)) else { return false };
+        // Acquire: pairs with the Release in `take_step`, by an earlier owner.
         let have = record.committed.load(Ordering::Acquire);
         if chunks.0 <= have {
             return true;
         }
+        let ample = step_from(have, tier).max(chunks.0);
+        let allowed = self.locking.allows_step(kernel, &self.refusal, Chunks(ample - have).in_bytes(), by);
+        self.take_step(kernel, room, have, if allowed { ample } else { chunks.0 }, chunks.0, by)
+    }
+
+    /// Commits the first `step` chunks of a room of which `have` are committed, or less if that is refused, but at
+    /// least `least`. `have < least <= step`, and the room has as many.
+    fn take_step<O: Os>(&self, kernel: &Kernel<O>, room: RoomIndex, have: u32, step: u32, least: u32, by: By) -> bool {
+        let (Some(record), Some((base, ..))) = (self.room(room), self.place_of(room)) else { return false };
         let now = kernel.os().coarse_now();
         let missing_bytes = |target: u32| Chunks(target - have).in_bytes();
-        let ample = step_from(have, tier).max(chunks.0);
-        // A step that was refused lately is not taken, and not worth a look.
-        let allowed = if self.refusal.covers(now, missing_bytes(ample)) {
-            !self.locking.is_refused()
-        } else {
-            self.locking.allows_step(kernel, missing_bytes(ample), by)
-        };
-        let step = if allowed { ample } else { chunks.0 };
         let mut next = Some(step as usize);
         while let Some(target) = next.map(|target| target as u32) {
-            next = smaller_step(have as usize, target as usize, chunks.0 as usize);
+            next = smaller_step(have as usize, target as usize, least as usize);
             if self.refusal.covers(now, missing_bytes(target)) {
                 continue;
             }
-            // SAFETY: 1. `have < chunks <= target <= room_chunks`: the range lies in the room.
+            // SAFETY: 1. `have < least <= target <= step`: the range lies in the room.
             //         2. The range is untouched, or was committed by another thread meanwhile: that does no harm.
             let worked = unsafe {
                 let start = base.byte_add(Chunks(have).in_bytes());
                 self.locking.commit(kernel, start, missing_bytes(target), by)
             };
             if worked.is_ok() {
-                // Release: pairs with the Acquire above.
+                // Release: pairs with the Acquire in `ensure_committed`.
                 record.committed.fetch_max(target, Ordering::Release);
                 return true;
             }
@@ -407,8 +408,7 @@ impl Rooms {
     /// Owner: makes the block cover `chunks` in place. `None` if the room is too small, a purge runs in it, or the
     /// kernel refuses: the block is as before. Says whether chunks became free.
     pub(crate) fn resize<O: Os>(&self, kernel: &Kernel<O>, room: RoomIndex, chunks: Chunks) -> Option<bool> {
-        let (_, tier, _) = self.place_of(room)?;
-        if tier.room_bytes() < chunks.in_bytes() || !self.ensure_committed(kernel, room, chunks, By::Application) {
+        if !self.fits(room, chunks) || !self.ensure_committed(kernel, room, chunks, By::Application) {
             return None;
         }
         let record = self.room(room)?;
@@ -450,11 +450,12 @@ impl Rooms {
             let committed = record.committed.load(Ordering::Relaxed);
             let wants = self.wants_step(record) && Chunks(committed).in_bytes() < tier.room_bytes();
             let step = step_from(committed, tier);
-            wants.then_some((room, Chunks(step), Chunks(step.saturating_sub(committed))))
+            wants.then_some((room, committed, step))
         });
-        let stepped = wanting.is_some_and(|(room, chunks, missing)| {
-            self.locking.allows_step(kernel, missing.in_bytes(), By::Governor)
-                && self.ensure_committed(kernel, room, chunks, By::Governor)
+        let stepped = wanting.is_some_and(|(room, have, step)| {
+            let missing_bytes = Chunks(step.saturating_sub(have)).in_bytes();
+            self.locking.allows_step(kernel, &self.refusal, missing_bytes, By::Governor)
+                && self.take_step(kernel, room, have, step, step, By::Governor)
         });
         if stepped {
             // Relaxed: as above. There may be another.

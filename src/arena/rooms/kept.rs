@@ -22,7 +22,7 @@ impl Rooms {
     pub(super) fn is_kept_for(&self, room: RoomIndex, chunks: Chunks) -> bool {
         let keep = self.keep(room);
         let suits = keep > 0 && keep <= chunks.0.saturating_mul(2) && keep >= chunks.0 / 2;
-        suits && self.place_of(room).is_some_and(|(_, tier, _)| tier.room_bytes() >= chunks.in_bytes())
+        suits && self.fits(room, chunks)
     }
 
     /// Whether a room is kept for a block of about `chunks`, and the governor just makes a piece of it warm: a request
@@ -39,7 +39,7 @@ impl Rooms {
         // A purge or a piece to warm may be under way in no room: both are the caller's.
         let used = self.used_rooms().filter(|room| {
             self.keep(*room) == 0
-                && self.place_of(*room).is_some_and(|(_, tier, _)| tier.room_bytes() >= chunks.in_bytes())
+                && self.fits(*room, chunks)
                 && self.state(*room).is_some_and(|state| state.is_available(chunks.0))
         });
         let warmest = used.max_by_key(|room| self.state(*room).map_or(0, RoomState::warm));
