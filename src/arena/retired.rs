@@ -151,6 +151,12 @@ fn millis(now: Nanos) -> u32 {
     (now.0 / 1_000_000) as u32
 }
 
+/// All of a reservation that was ever used.
+fn ranges(reservation: &Reservation) -> impl Iterator<Item = Range> {
+    let chunks = reservation.space.used_chunks().map(Range::Chunk);
+    chunks.chain(reservation.rooms.used_rooms().map(Range::Room))
+}
+
 impl<O: Os> Arena<O> {
     fn now_ms(&self) -> u32 {
         millis(self.kernel().os().coarse_now())
@@ -214,9 +220,7 @@ impl<O: Os> Arena<O> {
         for reservation in self.reservations() {
             // Relaxed: set before the reservation was published.
             let number = reservation.number.load(Ordering::Relaxed);
-            let chunks = reservation.space.used_chunks().map(Range::Chunk);
-            let rooms = reservation.rooms.used_rooms().map(Range::Room);
-            for range in chunks.chain(rooms).filter(|range| Self::is_retired(reservation, *range)) {
+            for range in ranges(reservation).filter(|range| Self::is_retired(reservation, *range)) {
                 if let Some(ticket) = Self::ticket(reservation, range) {
                     // Relaxed: an age, not an order.
                     let queued_ms = ticket.retired_ms.load(Ordering::Relaxed) & STAMP_MASK;
@@ -483,9 +487,7 @@ pub(crate) fn start_anew_after_fork<O: Os>(arena: &Arena<O>) {
             // The pages that are set aside are the parent's: the child may be killed where it touches a new one.
             reservation.space.close();
         }
-        let chunks = reservation.space.used_chunks().map(Range::Chunk);
-        let rooms = reservation.rooms.used_rooms().map(Range::Room);
-        for range in chunks.chain(rooms) {
+        for range in ranges(reservation) {
             if let Some(ticket) = Arena::<O>::ticket(reservation, range) {
                 // Relaxed: as above.
                 ticket.queued.store(false, Ordering::Relaxed);

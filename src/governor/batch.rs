@@ -49,9 +49,14 @@ impl Batch {
         self.count == 0
     }
 
+    /// Whether hugepages should back the pieces.
+    pub(crate) fn is_huge(&self) -> bool {
+        self.pieces().next().is_some_and(|piece| piece.huge)
+    }
+
     /// Whether another piece of this kind may be put in.
     pub(crate) fn takes(&self, huge: bool) -> bool {
-        self.count < BATCH_PIECES_MAX && self.pieces().next().is_none_or(|first| first.huge == huge)
+        self.count < BATCH_PIECES_MAX && (self.is_empty() || self.is_huge() == huge)
     }
 
     /// Puts a piece in; only if [`takes`](Self::takes) says so.

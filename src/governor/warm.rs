@@ -99,8 +99,8 @@ impl Warmer {
             if !slot.is_queued() && !slot.is_kept() {
                 continue;
             }
-            // The name of the room stays, so that it is purged before all other memory;
-            // for requests it is a room like any other.
+            // The name of the room stays, so that it is purged before all other memory; for requests it is a room like
+            // any other.
             request.kept_bytes.set(0);
             let room = request.room.get();
             if room != 0 {

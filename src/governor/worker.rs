@@ -383,7 +383,7 @@ impl Memory {
 
     /// Purges the pieces of a batch and gives each back. Says whether the kernel refused one.
     fn purge_batch<O: Os>(&mut self, site: &Site<'_, O, impl Source>, batch: &Batch) -> bool {
-        let step = self.pace.step_bytes(batch.pieces().next().is_some_and(|piece| piece.huge));
+        let step = self.pace.step_bytes(batch.is_huge());
         let several = batch.ranges().nth(1).is_some();
         if several && self.scatters && batch.bytes() <= step {
             return self.purge_scattered(site, batch);
@@ -394,7 +394,7 @@ impl Memory {
             if number > 0 {
                 site.kernel.os().sleep(self.options.pause);
             }
-            let purged = self.purge_range(site, range, step, batch);
+            let purged = self.purge_range(site, range, step, batch.is_huge());
             refused |= !purged;
             pieces.by_ref().take(count).for_each(|piece: &Piece| site.source.finish(piece.slot, !purged));
         }
@@ -402,27 +402,16 @@ impl Memory {
     }
 
     /// Purges one range, in as many calls as the step asks for. Says whether that worked.
-    fn purge_range<O: Os>(
-        &mut self,
-        site: &Site<'_, O, impl Source>,
-        range: Range,
-        step: usize,
-        batch: &Batch,
-    ) -> bool {
-        let huge = batch.pieces().next().is_some_and(|piece| piece.huge);
-        let os = site.kernel.os();
+    fn purge_range<O: Os>(&mut self, site: &Site<'_, O, impl Source>, range: Range, step: usize, huge: bool) -> bool {
         let mut done = 0;
         while done < range.bytes {
             if done > 0 {
-                os.sleep(self.options.pause);
+                site.kernel.os().sleep(self.options.pause);
             }
             let bytes = step.min(range.bytes - done);
-            let start = os.now();
             // SAFETY: the source has taken the range out of use until it is finished; it lies inside one mapping.
-            if unsafe { site.kernel.purge(range.base.byte_add(done), bytes) }.is_err() {
-                return false;
-            }
-            self.pace.note_call(huge, bytes, os.now().since(start));
+            let Ok(time) = (unsafe { site.kernel.purge(range.base.byte_add(done), bytes) }) else { return false };
+            self.pace.note_call(huge, bytes, time);
             done += bytes;
         }
         true
@@ -436,15 +425,11 @@ impl Memory {
             *place = range;
             count += 1;
         }
-        let os = site.kernel.os();
-        let start = os.now();
         // SAFETY: the source has taken the ranges out of use until they are finished; each lies inside one mapping.
-        let result = unsafe { site.kernel.purge_scattered(ranges.get(..count).unwrap_or_default()) };
-        let time = os.now().since(start);
+        let (result, time) = unsafe { site.kernel.purge_scattered(ranges.get(..count).unwrap_or_default()) };
         let mut purged_bytes = result.unwrap_or(0);
         if purged_bytes > 0 {
-            let huge = batch.pieces().next().is_some_and(|piece| piece.huge);
-            self.pace.note_call(huge, purged_bytes, time);
+            self.pace.note_call(batch.is_huge(), purged_bytes, time);
         } else {
             // Locked memory, for one, is purged by another advice, range by range.
             self.scatters = false;

@@ -36,10 +36,15 @@ impl<O: Os> Kernel<O> {
         bytes: usize,
         ask: impl FnOnce(&O) -> Result<T, OsError>,
     ) -> Result<T, OsError> {
+        let (result, time) = self.timed(ask);
+        self.counters.count(call, by, bytes, time, result.is_ok());
+        result
+    }
+
+    fn timed<T>(&self, ask: impl FnOnce(&O) -> T) -> (T, Nanos) {
         let start = self.os.now();
         let result = ask(&self.os);
-        self.counters.count(call, by, bytes, self.os.now().since(start), result.is_ok());
-        result
+        (result, self.os.now().since(start))
     }
 
     /// [`Os::reserve`], counted.
@@ -84,16 +89,14 @@ impl<O: Os> Kernel<O> {
         self.counted(Call::Advise, by, bytes, |os| unsafe { os.lock_on_fault(base, bytes) })
     }
 
-    /// [`Os::purge_scattered`], counted as one call over what was purged.
+    /// [`Os::purge_scattered`], counted as one call over what was purged; gives also the time that it took.
     /// # Safety
     /// As [`Os::purge_scattered`].
-    pub(crate) unsafe fn purge_scattered(&self, ranges: &[Range]) -> Result<usize, OsError> {
-        let start = self.os.now();
+    pub(crate) unsafe fn purge_scattered(&self, ranges: &[Range]) -> (Result<usize, OsError>, Nanos) {
         // SAFETY: the caller's promise is the same.
-        let result = unsafe { self.os.purge_scattered(ranges) };
-        let time = self.os.now().since(start);
+        let (result, time) = self.timed(|os| unsafe { os.purge_scattered(ranges) });
         self.counters.count(Call::Purge, By::Governor, result.unwrap_or(0), time, result.is_ok());
-        result
+        (result, time)
     }
 
     /// [`Os::fault_in`], counted over `bytes` if one page fault was enough, and over the pages that were faulted in
@@ -101,22 +104,22 @@ impl<O: Os> Kernel<O> {
     /// # Safety
     /// As [`Os::fault_in`].
     pub(crate) unsafe fn warm(&self, base: NonNull<u8>, bytes: usize, stride_bytes: usize) -> (u64, Nanos) {
-        let start = self.os.now();
         // SAFETY: the caller's promise is the same.
-        let faults = unsafe { self.os.fault_in(base, bytes, stride_bytes) };
-        let time = self.os.now().since(start);
+        let (faults, time) = self.timed(|os| unsafe { os.fault_in(base, bytes, stride_bytes) });
         let page_bytes = usize::try_from(faults).unwrap_or(usize::MAX).saturating_mul(self.os.page_bytes());
         let warm_bytes = if faults <= 1 { bytes } else { bytes.min(page_bytes) };
         self.counters.count(Call::Warm, By::Governor, warm_bytes, time, true);
         (faults, time)
     }
 
-    /// [`Os::purge`], counted.
+    /// [`Os::purge`], counted; gives the time that it took.
     /// # Safety
     /// As [`Os::purge`].
-    pub(crate) unsafe fn purge(&self, base: NonNull<u8>, bytes: usize) -> Result<(), OsError> {
+    pub(crate) unsafe fn purge(&self, base: NonNull<u8>, bytes: usize) -> Result<Nanos, OsError> {
         // SAFETY: the caller's promise is the same.
-        self.counted(Call::Purge, By::Governor, bytes, |os| unsafe { os.purge(base, bytes) })
+        let (result, time) = self.timed(|os| unsafe { os.purge(base, bytes) });
+        self.counters.count(Call::Purge, By::Governor, bytes, time, result.is_ok());
+        result.map(|()| time)
     }
 }
 

@@ -68,6 +68,16 @@ fn run_anywhere() {
     }
 }
 
+/// How much memory the machine has, and how much is free. One system call that takes no lock.
+fn system_info() -> libc::sysinfo {
+    let mut info = core::mem::MaybeUninit::<libc::sysinfo>::zeroed();
+    // SAFETY: sysinfo(2) fills the live struct; a zeroed one is valid as well.
+    unsafe {
+        libc::sysinfo(info.as_mut_ptr());
+        info.assume_init()
+    }
+}
+
 fn timespec(time: Nanos) -> libc::timespec {
     let second = 1_000_000_000;
     libc::timespec { tv_sec: (time.0 / second) as libc::time_t, tv_nsec: (time.0 % second) as libc::c_long }
@@ -96,19 +106,13 @@ unsafe fn process_madvise(ranges: &[Range]) -> libc::c_long {
 
 impl Os for Linux {
     fn facts(&self) -> Facts {
-        let mut info = core::mem::MaybeUninit::<libc::sysinfo>::zeroed();
+        let info = system_info();
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: 1. sysinfo(2) and getrlimit(2) fill the live structs they are given; zeroed ones are valid as well.
-        //         2. sysconf reads a number.
-        let (page_bytes, memory_bytes) = unsafe {
-            libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit);
-            libc::sysinfo(info.as_mut_ptr());
-            let info = info.assume_init();
-            (libc::sysconf(libc::_SC_PAGESIZE), (info.totalram as usize).saturating_mul(info.mem_unit as usize))
-        };
+        // SAFETY: getrlimit(2) fills the live struct it is given; a zeroed one is valid as well.
+        unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
         Facts {
-            page_bytes: usize::try_from(page_bytes).unwrap_or(4096),
-            memory_bytes,
+            page_bytes: self.page_bytes(),
+            memory_bytes: (info.totalram as usize).saturating_mul(info.mem_unit as usize),
             lockable_bytes: if may_lock_everything() { usize::MAX } else { limit.rlim_cur as usize },
         }
     }
@@ -221,13 +225,8 @@ impl Os for Linux {
     }
 
     fn free_memory_bytes(&self) -> u64 {
-        let mut info = core::mem::MaybeUninit::<libc::sysinfo>::zeroed();
-        // SAFETY: sysinfo(2) fills the live struct; a zeroed one is valid as well.
-        let info = unsafe {
-            libc::sysinfo(info.as_mut_ptr());
-            info.assume_init()
-        };
-        (info.freeram as u64).saturating_mul(u64::from(info.mem_unit))
+        let info = system_info();
+        (info.freeram as usize).saturating_mul(info.mem_unit as usize) as u64
     }
 
     fn page_bytes(&self) -> usize {

@@ -209,9 +209,10 @@ pub(crate) trait Os: Sync {
 
     /// Names the calling thread `antifreeze-gov`, for people who look at threads, lets its sleeps be short (the kernel
     /// may otherwise make each 50 µs longer), and gives it an empty table of descriptors of its own: what it opens then
-    /// takes no number from the program, and what the program closes is not ours. Says whether it has such a table.
-    /// Linux: `close_range(CLOSE_RANGE_UNSHARE)`, 5.9 and later; releases no lock on a file. For a thread that shares
-    /// its table with others and will never need their descriptors.
+    /// takes no number from the program, and what the program closes is not ours. Says whether it has such a table. Of
+    /// what it inherited from the thread that started it, processors and preferred memory are replaced by those of the
+    /// program's first thread. Linux: `close_range(CLOSE_RANGE_UNSHARE)`, 5.9 and later; releases no lock on a file.
+    /// For a thread that shares its table with others and will never need their descriptors.
     fn prepare_thread(&self) -> bool;
 
     /// Starts a detached thread with all signals blocked that runs `main(argument)` on the given
