@@ -8,6 +8,7 @@ extern crate std;
 
 // Modules in layer order: each may use those above it.
 mod atomic;
+mod choices;
 #[cfg(target_os = "linux")]
 mod fatal;
 #[cfg(target_os = "linux")]
@@ -38,6 +39,7 @@ mod thread;
 
 mod front;
 
+pub use choices::{Commit, Governor};
 #[cfg(feature = "metrics")]
 pub use front::record_metrics;
 #[cfg(feature = "metrics-http")]
@@ -45,10 +47,6 @@ pub use front::serve_metrics;
 pub use front::{
     Antifreeze, Prewarm, counters, explain, options, prewarm, prewarm_blocks, purge, stats, tick, usable_size,
 };
-#[cfg(not(target_os = "linux"))]
-pub use front::{Commit, Governor};
-#[cfg(target_os = "linux")]
-pub use options::{Commit, Governor};
 pub use stats::{
     BufferTooSmall, CallCounts, CallStats, GovernorStats, Histogram, MemoryStats, PrewarmProgress, PrewarmState, Stats,
 };

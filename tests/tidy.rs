@@ -232,7 +232,7 @@ fn has_word(code: &str, word: &str) -> bool {
 
 /// Modules in layer order.
 const LAYERS: [&[&str]; 7] = [
-    &["atomic", "number", "units", "limits", "fatal", "text", "stats"],
+    &["atomic", "choices", "number", "units", "limits", "fatal", "text", "stats"],
     &["lockfree", "os"],
     &["options", "governor"],
     &["arena"],

@@ -7,30 +7,9 @@ use core::ptr::NonNull;
 use core::time::Duration;
 use std::alloc::System;
 
+use crate::choices::{Commit, Governor};
 use crate::stats::{BufferTooSmall, PrewarmProgress, Stats};
 use crate::text::Text;
-
-/// When reserved memory is made usable; without effect here.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Commit {
-    /// The default.
-    #[default]
-    Auto,
-    /// Everything at start.
-    Ready,
-    /// In steps.
-    Stepped,
-}
-
-/// Who gives freed memory back and warms memory ahead of need; without effect here.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Governor {
-    /// The default.
-    #[default]
-    Thread,
-    /// The program.
-    Tick,
-}
 
 /// The allocator of the system. This crate's own needs Linux; here it only forwards.
 #[derive(Clone, Copy, Debug, Default)]

@@ -23,8 +23,7 @@ mod tests;
 
 #[cfg(not(target_os = "linux"))]
 pub use elsewhere::{
-    Antifreeze, Commit, Governor, Prewarm, counters, explain, options, prewarm, prewarm_blocks, purge, stats, tick,
-    usable_size,
+    Antifreeze, Prewarm, counters, explain, options, prewarm, prewarm_blocks, purge, stats, tick, usable_size,
 };
 #[cfg(target_os = "linux")]
 pub use explain::explain;

@@ -12,32 +12,10 @@ pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use crate::choices::{Commit, Governor};
 use crate::text::Text;
 use crate::units::Nanos;
 use table::{Key, TABLE, Value, row};
-
-/// When reserved memory is made usable.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Commit {
-    /// `Ready`, unless the process may lock all its memory or the kernel refuses: then `Stepped`.
-    #[default]
-    Auto,
-    /// Everything at start: no call takes mmap_lock for writing ever after.
-    Ready,
-    /// In geometric steps as memory is used: a dozen short calls in the life of a process, and `mlockall` locks about
-    /// what is used.
-    Stepped,
-}
-
-/// Who gives freed memory back and warms memory ahead of need.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Governor {
-    /// A thread of the allocator, started when there is something to do.
-    #[default]
-    Thread,
-    /// The program, whenever it calls `tick()`. There is no thread, and nothing happens between those calls.
-    Tick,
-}
 
 /// Where the value of an option came from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
