@@ -7,6 +7,7 @@
 extern crate std;
 
 // Modules in layer order: each may use those above it.
+#[cfg(target_os = "linux")]
 mod atomic;
 mod choices;
 #[cfg(target_os = "linux")]
