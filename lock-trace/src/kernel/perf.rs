@@ -1,0 +1,155 @@
+//! One perf event: opening it, its filter, the ring that it writes to, and how much it lost. A thin cover over
+//! perf_event_open(2) and its ioctls.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use perf_event_open_sys as sys;
+use sys::bindings;
+
+/// What each record of an event begins with, in the order in which the kernel writes it.
+const SAMPLE: bindings::perf_event_sample_format = bindings::PERF_SAMPLE_IDENTIFIER
+    | bindings::PERF_SAMPLE_TID
+    | bindings::PERF_SAMPLE_TIME
+    | bindings::PERF_SAMPLE_CPU;
+
+/// What to record.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    /// Names, births and deaths of threads.
+    Threads,
+    /// A tracepoint.
+    Tracepoint {
+        /// Its number.
+        id: u64,
+        /// With the register that tells system calls from faults, where there is one.
+        registers: bool,
+        /// Also in threads that the thread starts later.
+        inherit: bool,
+    },
+}
+
+/// Which thread, on which processor; -1 is any.
+#[derive(Clone, Copy)]
+pub(crate) struct Scope {
+    pub(crate) tid: i32,
+    pub(crate) cpu: i32,
+}
+
+/// An open event.
+pub(crate) struct Perf {
+    fd: File,
+    /// The number by which its records are known.
+    pub(crate) id: u64,
+    counts_losses: bool,
+}
+
+impl Perf {
+    /// Opens an event, recording already, but to no ring. `wakeup_bytes` matters for one that has its own ring.
+    pub(crate) fn open(kind: Kind, scope: Scope, wakeup_bytes: u32) -> io::Result<Perf> {
+        let newest = Self::open_as(kind, scope, wakeup_bytes, true);
+        match newest {
+            // Linux before 6.0 does not count losses for each event.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Self::open_as(kind, scope, wakeup_bytes, false),
+            result => result,
+        }
+    }
+
+    fn open_as(kind: Kind, scope: Scope, wakeup_bytes: u32, newest: bool) -> io::Result<Perf> {
+        let mut attributes = attributes(kind, wakeup_bytes);
+        if newest {
+            attributes.read_format = bindings::PERF_FORMAT_LOST.into();
+            if attributes.inherit() == 1 {
+                attributes.set_inherit_thread(1);
+            }
+        }
+        let flags = bindings::PERF_FLAG_FD_CLOEXEC.into();
+        // SAFETY: the attributes are whole and live through the call.
+        let fd = unsafe { sys::perf_event_open(&raw mut attributes, scope.tid, scope.cpu, -1, flags) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is new, so nobody else owns it.
+        let fd = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+        let mut id = 0;
+        // SAFETY: the kernel writes the number to `id`, which lives through the call.
+        check(unsafe { sys::ioctls::ID(fd.as_raw_fd(), &raw mut id) })?;
+        Ok(Perf { fd, id, counts_losses: newest })
+    }
+
+    /// Lets only records through for which this expression over the tracepoint's fields is true.
+    pub(crate) fn set_filter(&self, filter: &str) -> io::Result<()> {
+        let filter = CString::new(filter)?;
+        // SAFETY: the kernel copies the string and does not write to it.
+        check(unsafe { sys::ioctls::SET_FILTER(self.fd.as_raw_fd(), filter.as_ptr().cast_mut()) })
+    }
+
+    /// Sends the records to the ring of another event on the same processor.
+    pub(crate) fn send_to(&self, ring: &Perf) -> io::Result<()> {
+        // SAFETY: both descriptors are open.
+        check(unsafe { sys::ioctls::SET_OUTPUT(self.fd.as_raw_fd(), ring.fd.as_raw_fd()) })
+    }
+
+    /// Stops recording, also in threads that inherited the event. No record is being written after that.
+    pub(crate) fn disable(&self) -> io::Result<()> {
+        // SAFETY: the descriptor is open.
+        check(unsafe { sys::ioctls::DISABLE(self.fd.as_raw_fd(), 0) })
+    }
+
+    /// How many records found no room in the ring, if the kernel counts that.
+    pub(crate) fn lost(&self) -> Option<u64> {
+        if !self.counts_losses {
+            return None;
+        }
+        // The value of the counter, then the losses.
+        let mut words = [0; 16];
+        (&self.fd).read_exact(&mut words).ok()?;
+        Some(u64::from_ne_bytes(words[8..].try_into().ok()?))
+    }
+}
+
+impl AsFd for Perf {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn attributes(kind: Kind, wakeup_bytes: u32) -> bindings::perf_event_attr {
+    let mut attributes = bindings::perf_event_attr {
+        size: size_of::<bindings::perf_event_attr>() as u32,
+        sample_type: SAMPLE.into(),
+        clockid: libc::CLOCK_MONOTONIC,
+        ..Default::default()
+    };
+    attributes.set_use_clockid(1);
+    attributes.set_sample_id_all(1);
+    attributes.set_watermark(1);
+    attributes.__bindgen_anon_2.wakeup_watermark = wakeup_bytes;
+    match kind {
+        Kind::Threads => {
+            attributes.type_ = bindings::PERF_TYPE_SOFTWARE;
+            attributes.config = bindings::PERF_COUNT_SW_DUMMY.into();
+            attributes.set_task(1);
+            attributes.set_comm(1);
+            attributes.set_comm_exec(1);
+        }
+        Kind::Tracepoint { id, registers, inherit } => {
+            attributes.type_ = bindings::PERF_TYPE_TRACEPOINT;
+            attributes.config = id;
+            attributes.sample_type |= u64::from(bindings::PERF_SAMPLE_RAW);
+            attributes.__bindgen_anon_1.sample_period = 1;
+            attributes.set_inherit(inherit.into());
+            if registers && super::registers::MASK != 0 {
+                attributes.sample_type |= u64::from(bindings::PERF_SAMPLE_REGS_USER);
+                attributes.sample_regs_user = super::registers::MASK;
+            }
+        }
+    }
+    attributes
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
