@@ -2,18 +2,16 @@
 //! (promise P1), and that no thread of the program gives memory back (promise P3). And a program that locks its memory
 //! locks about what it uses.
 //!
-//! Method: a child starts its threads, says that it is ready and waits. The parent traces it from outside: an
-//! instance of tracefs of its own, mounted in a namespace of its own, records each acquisition of mmap_lock for
-//! writing, and each system call, of the child's threads. The child then does work of every kind without any other
-//! call that maps memory. A control with one deliberate mmap shows that such a call would be seen.
+//! Method: a child starts its threads, says that it is ready and waits. The parent traces it from outside with
+//! `lock-trace`: each acquisition of mmap_lock and each system call that can take it, by thread. The child then does
+//! work of every kind without any other call that maps memory. A control with one deliberate mmap shows that such a
+//! call would be seen.
 
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout};
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,8 +19,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use common::{DEADLINE, Random, Test};
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use lock_trace::{CallRow, Options, Row, Trace, Tracer};
 use nix::sys::mman::{MapFlags, MlockAllFlags, ProtFlags, mlockall, mmap_anonymous, munmap};
 
 #[global_allocator]
@@ -352,16 +349,6 @@ impl Partner {
         let status = common::wait(&mut self.child, DEADLINE);
         assert!(status.success(), "the child ended with {status}");
     }
-
-    /// The name of each thread.
-    fn threads(&self) -> BTreeMap<i32, String> {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the child lives");
-        let name = |task: fs::DirEntry| {
-            let number = task.file_name().to_str()?.parse().ok()?;
-            Some((number, fs::read_to_string(task.path().join("comm")).ok()?.trim().to_owned()))
-        };
-        tasks.flatten().filter_map(name).collect()
-    }
 }
 
 impl Drop for Partner {
@@ -372,170 +359,28 @@ impl Drop for Partner {
     }
 }
 
-const TRACEFS: &str = "/sys/kernel/tracing";
-const INSTANCE: &str = "antifreeze-test-";
-const BUFFER_KIB: &str = "32768";
-
-/// An instance of the kernel's tracing, removed when it goes out of scope.
-struct Tracing {
-    directory: PathBuf,
-}
-
-impl Tracing {
-    /// `Err` says why this machine does not let us trace.
-    fn open() -> Result<Tracing, String> {
-        let instances = Path::new(TRACEFS).join("instances");
-        if !instances.is_dir() {
-            Self::mount_privately().map_err(|error| format!("tracefs is not mounted and cannot be: {error}"))?;
-        }
-        Self::remove_leftovers(&instances);
-        let directory = instances.join(format!("{INSTANCE}{}", std::process::id()));
-        fs::create_dir(&directory).map_err(|error| format!("no instance of tracefs: {error}"))?;
-        let tracing = Tracing { directory };
-        for event in ["mmap_lock/mmap_lock_acquire_returned", "raw_syscalls/sys_enter", "raw_syscalls/sys_exit"] {
-            if !tracing.directory.join("events").join(event).is_dir() {
-                return Err(format!("the kernel has no event {event}"));
-            }
-        }
-        Ok(tracing)
-    }
-
-    /// In a mount namespace of this thread's own, which ends with it.
-    fn mount_privately() -> nix::Result<()> {
-        unshare(CloneFlags::CLONE_NEWNS)?;
-        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
-        mount(Some("tracefs"), TRACEFS, Some("tracefs"), MsFlags::empty(), None::<&str>)
-    }
-
-    /// Instances of test programs that were killed.
-    fn remove_leftovers(instances: &Path) {
-        for entry in fs::read_dir(instances).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let pid = name.to_str().and_then(|name| name.strip_prefix(INSTANCE));
-            if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-                // Another test program may be faster.
-                let _ = fs::remove_dir(entry.path());
-            }
-        }
-    }
-
-    fn write(&self, file: &str, text: &str) {
-        let path = self.directory.join(file);
-        fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    }
-
-    /// Records acquisitions for writing and system calls of these threads and of all that they start.
-    fn begin<'a>(&self, threads: impl Iterator<Item = &'a i32>) {
-        self.write("tracing_on", "0");
-        self.write("buffer_size_kb", BUFFER_KIB);
-        self.write("trace_clock", "global");
-        self.write("options/event-fork", "1");
-        let threads: Vec<String> = threads.map(ToString::to_string).collect();
-        self.write("set_event_pid", &threads.join(" "));
-        self.write("events/mmap_lock/mmap_lock_acquire_returned/filter", "write == 1");
-        for event in ["sys_enter", "sys_exit"] {
-            // Waiting for each other is most of what threads call.
-            let filter = format!("id != {} && id != {}", libc::SYS_futex, libc::SYS_sched_yield);
-            self.write(&format!("events/raw_syscalls/{event}/filter"), &filter);
-            self.write(&format!("events/raw_syscalls/{event}/enable"), "1");
-        }
-        self.write("events/mmap_lock/mmap_lock_acquire_returned/enable", "1");
-        self.write("tracing_on", "1");
-    }
-
-    /// Stops recording and gives what was recorded, in order of time.
-    fn end(&self) -> Vec<Event> {
-        self.write("tracing_on", "0");
-        for entry in fs::read_dir(self.directory.join("per_cpu")).expect("an instance has processors").flatten() {
-            let stats = fs::read_to_string(entry.path().join("stats")).expect("a processor has statistics");
-            for line in stats.lines() {
-                let lost = line.strip_prefix("overrun: ").or_else(|| line.strip_prefix("dropped events: "));
-                assert!(lost.is_none_or(|count| count.trim() == "0"), "events were lost, {BUFFER_KIB} KiB: {line}");
-            }
-        }
-        let text = fs::read_to_string(self.directory.join("trace")).expect("a trace can be read");
-        text.lines().filter(|line| !line.starts_with('#')).filter_map(Event::parse).collect()
-    }
-}
-
-impl Drop for Tracing {
-    fn drop(&mut self) {
-        // Events that are enabled keep an instance busy. A failure leaves it to the next run, see `remove_leftovers`.
-        let _ = fs::write(self.directory.join("events/enable"), "0");
-        let _ = fs::remove_dir(&self.directory);
-    }
-}
-
-#[derive(Debug, PartialEq)]
-enum What {
-    Enter(i64),
-    Exit,
-    /// An acquisition of mmap_lock for writing.
-    Write,
-}
-
-#[derive(Debug, PartialEq)]
-struct Event {
-    thread: i32,
-    what: What,
-    line: String,
-}
-
-impl Event {
-    /// One line of a trace, such as `name-123 [001] ..... 5.000001: sys_enter: NR 9 (0, ...)`.
-    fn parse(line: &str) -> Option<Event> {
-        let (task, rest) = line.split_once(" [")?;
-        let thread = task.rsplit_once('-')?.1.trim().parse().ok()?;
-        let (_, event) = rest.split_once(": ")?;
-        let (name, text) = event.split_once(": ")?;
-        let what = match name {
-            "sys_enter" => What::Enter(text.strip_prefix("NR ")?.split(' ').next()?.parse().ok()?),
-            "sys_exit" => What::Exit,
-            "mmap_lock_acquire_returned" if text.contains("write=true") && text.contains("success=true") => What::Write,
-            _ => return None,
-        };
-        Some(Event { thread, what, line: line.trim().to_owned() })
-    }
-}
-
-/// What the kernel saw of a child, by thread.
+/// What the kernel saw of a child.
 struct Seen {
-    /// The system call in which the lock was acquired for writing; `None` outside of any, as in a page fault.
-    writes: Vec<(String, Option<i64>, String)>,
-    /// Threads that called madvise.
-    advisers: Vec<String>,
-    mprotects: usize,
+    trace: Trace,
 }
 
-fn evaluate(events: &[Event], threads: &BTreeMap<i32, String>) -> Seen {
-    let mut seen = Seen { writes: Vec::new(), advisers: Vec::new(), mprotects: 0 };
-    let mut call = BTreeMap::new();
-    for event in events {
-        let name = threads.get(&event.thread).map_or("a thread that ended", String::as_str);
-        match event.what {
-            What::Enter(number) => {
-                call.insert(event.thread, number);
-                seen.mprotects += usize::from(number == libc::SYS_mprotect);
-                if [libc::SYS_madvise, libc::SYS_process_madvise].contains(&number) && !asks_for_nothing(&event.line) {
-                    seen.advisers.push(name.to_owned());
-                }
-            }
-            What::Exit => drop(call.remove(&event.thread)),
-            What::Write => seen.writes.push((name.to_owned(), call.get(&event.thread).copied(), event.line.clone())),
-        }
+impl Seen {
+    /// Calls of this name that asked for something.
+    fn calls(&self, is_wanted: impl Fn(&CallRow) -> bool) -> u64 {
+        let wanted = self.trace.calls.iter().filter(|row| is_wanted(row));
+        wanted.map(|row| row.count - row.empty).sum()
     }
-    seen
-}
 
-/// Whether the line is a process_madvise(2) over no range, by which the allocator finds out whether there is such a
-/// call.
-fn asks_for_nothing(line: &str) -> bool {
-    let arguments: Vec<&str> = line
-        .split_once(&format!("NR {} (", libc::SYS_process_madvise))
-        .map_or("", |(_, rest)| rest)
-        .split(", ")
-        .collect();
-    arguments.get(2) == Some(&"0")
+    /// Acquisitions of the lock for writing by the child's threads, in these activities.
+    fn writes(&self, is_wanted: impl Fn(&Row) -> bool) -> u64 {
+        self.trace.writes_by(|row| !row.outsider && is_wanted(row)).count
+    }
+
+    /// Calls by which memory is given back, and the like. One over no range is how the allocator finds out whether
+    /// there is such a call.
+    fn advice(&self, is_wanted: impl Fn(&CallRow) -> bool) -> u64 {
+        self.calls(|row| ["madvise", "process_madvise"].contains(&row.call.as_str()) && is_wanted(row))
+    }
 }
 
 /// The child's own numbers.
@@ -545,41 +390,51 @@ struct Told {
     purge_calls: u64,
 }
 
+/// So that nothing is lost while other programs keep the collecting thread from running.
+const RING_BYTES: usize = 32 * MIB;
+
 /// Runs a traced job in `mode`. `None` if the machine does not allow it; that is told then.
 fn trace(job: &str, mode: &str, arguments: &[&str]) -> Option<(Seen, Told)> {
-    let tracing = match Tracing::open() {
-        Ok(tracing) => tracing,
-        Err(why) => {
-            common::skip(&why);
+    let mut partner = Partner::start(job, arguments, mode);
+    partner.hear("ready");
+    let options = Options { ring_bytes: RING_BYTES, ..Options::default() };
+    let tracer = match Tracer::attach(partner.child.id(), &options) {
+        Ok(tracer) => tracer,
+        Err(unavailable) => {
+            common::skip(&unavailable.to_string().replace('\n', "; "));
             return None;
         }
     };
-    let mut partner = Partner::start(job, arguments, mode);
-    partner.hear("ready");
-    tracing.begin(partner.threads().keys());
     partner.say("go");
     let numbers = partner.hear("done");
-    let events = tracing.end();
-    let threads = partner.threads();
+    let trace = tracer.stop().expect("the collecting thread does not panic");
     partner.end();
     let numbers: Vec<u64> = numbers.split(' ').map(|number| number.parse().expect("the child says numbers")).collect();
     let [write_lock_calls, commit_errors, purge_calls] = numbers[..] else { panic!("three numbers: {numbers:?}") };
-    let seen = evaluate(&events, &threads);
+    let seen = Seen { trace };
     let told = Told { write_lock_calls, commit_errors, purge_calls };
-    let [writes, advisers] = [seen.writes.len(), seen.advisers.len()];
-    let (events_count, mprotects) = (events.len(), seen.mprotects);
-    println!("mmap_lock: {job} {mode}: {events_count} events, {writes} acquisitions for writing, {advisers} madvise");
+    let (calls, writes) = (seen.calls(|_| true), seen.writes(|_| true));
+    let (advice, mprotects) = (seen.advice(|_| true), seen.calls(|row| row.call == "mprotect"));
+    println!("mmap_lock: {job} {mode}: {calls} calls, {writes} acquisitions for writing, {advice} madvise");
     println!("mmap_lock: {job} {mode}: {mprotects} mprotect, {write_lock_calls} calls counted by the allocator");
-    assert!(events.iter().any(|event| matches!(event.what, What::Enter(_))), "nothing was recorded");
+    assert!(!seen.trace.lost.is_incomplete(), "events were lost: {}", seen.trace);
+    assert_eq!(seen.trace.gone_ns, None, "the child ended too early: {}", seen.trace);
+    assert!(calls > 0, "nothing was recorded");
     Some((seen, told))
 }
 
 /// Only the background thread gives memory back, and it does.
 fn check_advisers(seen: &Seen, told: &Told) {
     assert!(told.purge_calls > 0, "the background thread did nothing");
-    assert_eq!(seen.advisers.len() as u64, told.purge_calls, "calls seen and calls counted");
-    let others: Vec<&String> = seen.advisers.iter().filter(|name| *name != "antifreeze-gov").collect();
-    assert!(others.is_empty(), "these threads gave memory back: {others:?}");
+    assert_eq!(seen.advice(|_| true), told.purge_calls, "calls seen and calls counted");
+    let others = seen.advice(|row| row.thread != "antifreeze-gov");
+    assert_eq!(others, 0, "other threads gave memory back: {}", seen.trace);
+}
+
+/// No thread of the child takes the lock for writing, nor has it been in the act since before the trace.
+fn check_no_writes(seen: &Seen) {
+    assert_eq!(seen.writes(|_| true), 0, "mmap_lock was taken for writing: {}", seen.trace);
+    assert_eq!(seen.trace.lost.unmatched_releases, 0, "mmap_lock was held when the trace began: {}", seen.trace);
 }
 
 fn ready_mode() {
@@ -588,7 +443,7 @@ fn ready_mode() {
         return common::skip("the machine does not let a process have all of its reservation at once");
     }
     check_advisers(&seen, &told);
-    assert!(seen.writes.is_empty(), "mmap_lock was taken for writing: {:#?}", seen.writes);
+    check_no_writes(&seen);
     assert_eq!(told.write_lock_calls, 0);
 }
 
@@ -601,7 +456,7 @@ fn bursts_in_ready_mode() {
         return common::skip("the machine does not let a process have all of its reservation at once");
     }
     check_advisers(&seen, &told);
-    assert!(seen.writes.is_empty(), "mmap_lock was taken for writing: {:#?}", seen.writes);
+    check_no_writes(&seen);
     assert_eq!(told.write_lock_calls, 0);
 }
 
@@ -611,25 +466,26 @@ fn background_thread() {
         return common::skip("the machine does not let a process have all of its reservation at once");
     }
     check_advisers(&seen, &told);
-    assert!(seen.writes.is_empty(), "mmap_lock was taken for writing: {:#?}", seen.writes);
+    check_no_writes(&seen);
 }
 
 fn stepped_mode() {
     let Some((seen, told)) = trace("traced", "stepped", &[]) else { return };
     check_advisers(&seen, &told);
-    let others: Vec<_> = seen.writes.iter().filter(|(_, call, _)| *call != Some(libc::SYS_mprotect)).collect();
-    assert!(others.is_empty(), "mmap_lock was taken for writing other than by mprotect: {others:#?}");
+    let others = seen.writes(|row| row.activity != "mprotect");
+    assert_eq!(others, 0, "mmap_lock was taken for writing other than by mprotect: {}", seen.trace);
     assert!(told.write_lock_calls > 0, "the work outgrows the first steps");
-    assert_eq!(seen.writes.len(), seen.mprotects);
-    assert_eq!(seen.writes.len() as u64, told.write_lock_calls, "acquisitions seen and calls counted");
+    assert_eq!(seen.writes(|_| true), seen.calls(|row| row.call == "mprotect"));
+    assert_eq!(seen.writes(|_| true), told.write_lock_calls, "acquisitions seen and calls counted");
 }
 
 fn control() {
     let Some((seen, _)) = trace("traced", "ready", &["deliberate"]) else { return };
-    let calls: Vec<Option<i64>> = seen.writes.iter().map(|(_, call, _)| *call).collect();
-    assert!(calls.contains(&Some(libc::SYS_mmap)) && calls.contains(&Some(libc::SYS_munmap)), "{:#?}", seen.writes);
-    let line = "    a-b c-77 [001] .....  5.000001: sys_enter: NR 9 (0, 1000, 0, 0, 0, 0)";
-    assert_eq!(Event::parse(line).map(|event| (event.thread, event.what)), Some((77, What::Enter(9))));
+    for call in ["mmap", "munmap"] {
+        assert_eq!(seen.writes(|row| row.activity == call), 1, "{}", seen.trace);
+        assert_eq!(seen.calls(|row| row.call == call), 1, "{}", seen.trace);
+    }
+    assert_eq!(seen.calls(|row| row.call == "mmap" && row.bytes == MIB as u64), 1, "{}", seen.trace);
 }
 
 // Locked memory.
