@@ -85,7 +85,11 @@ pub(crate) const STEP_FIRST_BYTES: usize = 8 << 20;
 pub(crate) const STEP_BYTES_MIN: usize = 64 << 20;
 /// Stepped mode: by how much the next step multiplies what is committed, while that is little.
 pub(crate) const STEP_GROWTH: usize = 4;
-/// Stepped mode: the same for metadata.
+/// Stepped mode: how often a thread lets others run that finds another one at the step that it needs. Some hundred
+/// microseconds at most: a call takes ten, and more only while others hold mmap_lock, for which this one would wait
+/// too.
+pub(crate) const STEP_YIELDS_MAX: u32 = 200;
+/// Stepped mode: the same growth for metadata.
 pub(crate) const STEP_METADATA_GROWTH: usize = 8;
 /// Stepped mode: bytes of headers committed at first: enough for 2 GiB of blocks.
 pub(crate) const STEP_HEADER_BYTES: usize = 4 << 20;

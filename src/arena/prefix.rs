@@ -2,14 +2,15 @@
 //! `arena::space`, `arena::rooms` and `arena::reservation`.
 //!
 //! Invariant: `[base, base + committed)` is readable and writable. Committing is idempotent on untouched memory, so two
-//! threads that take the same step at the same time do no harm, and nobody waits.
+//! threads that take the same step at the same time do no harm. They only waste calls, each of which takes mmap_lock
+//! for writing: so who finds a step under way lets the others run for a moment before taking it as well, and no longer.
 
 use core::ptr::NonNull;
 
 use super::locking::Locking;
 use super::refusal::Refusal;
-use crate::atomic::{AtomicUsize, Ordering};
-use crate::limits::{CHUNK_BYTES, SLICE_BYTES, STEP_BYTES_MIN};
+use crate::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::limits::{CHUNK_BYTES, SLICE_BYTES, STEP_BYTES_MIN, STEP_YIELDS_MAX};
 use crate::os::{Kernel, Os};
 use crate::stats::counters::By;
 
@@ -44,6 +45,8 @@ pub(crate) struct Prefix {
     has_lead: bool,
     // any thread, only grows
     committed: AtomicUsize,
+    // any thread: whether somebody is taking a step; a hint that may be out of date, as after a fork
+    stepping: AtomicBool,
     refusal: Refusal,
     locking: &'static Locking,
 }
@@ -64,6 +67,7 @@ impl Prefix {
             growth,
             has_lead: false,
             committed: AtomicUsize::new(0),
+            stepping: AtomicBool::new(false),
             refusal: Refusal::new(),
             locking,
         }
@@ -112,9 +116,42 @@ impl Prefix {
     pub(crate) fn step_ahead<O: Os>(&self, kernel: &Kernel<O>, used: usize) -> bool {
         let have = self.committed_bytes();
         let step = self.in_slices(self.step_from(have));
-        self.wants_step(used)
-            && self.locking.allows_step(kernel, &self.refusal, step.saturating_sub(have), By::Governor)
-            && self.take_step(kernel, have, step, step, By::Governor)
+        if !self.wants_step(used)
+            || !self.locking.allows_step(kernel, &self.refusal, step.saturating_sub(have), By::Governor)
+            || !self.begins_step()
+        {
+            return false;
+        }
+        let was_taken = self.take_step(kernel, have, step, step, By::Governor);
+        self.end_step();
+        was_taken
+    }
+
+    /// Whether this thread is the one that takes the next step, as far as is known.
+    fn begins_step(&self) -> bool {
+        // Relaxed: only who waits depends on it; what is committed is told by `committed`.
+        !self.stepping.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whoever took the step, it is over.
+    fn end_step(&self) {
+        // Relaxed: as in `begins_step`.
+        self.stepping.store(false, Ordering::Relaxed);
+    }
+
+    /// Lets others run while one of them takes a step. Says whether `bytes` were committed then.
+    fn follows_step<O: Os>(&self, kernel: &Kernel<O>, bytes: usize) -> bool {
+        for _ in 0..STEP_YIELDS_MAX {
+            if self.committed_bytes() >= bytes {
+                return true;
+            }
+            // Relaxed: as in `begins_step`.
+            if !self.stepping.load(Ordering::Relaxed) {
+                break;
+            }
+            kernel.os().yield_now();
+        }
+        self.committed_bytes() >= bytes
     }
 
     /// `bytes` up to the next slice, or to the end of the region.
@@ -127,15 +164,25 @@ impl Prefix {
     }
 
     /// Makes sure that the first `bytes` are committed. `false` if the kernel refuses even just those, or the region
-    /// ends before. Cost: a load; one system call when a step is due, and a page fault when it is the first.
+    /// ends before. Cost: a load; one system call when a step is due, and a page fault when it is the first, or up to
+    /// [`STEP_YIELDS_MAX`] sched_yield(2) where another thread is taking it.
     pub(crate) fn ensure<O: Os>(&self, kernel: &Kernel<O>, bytes: usize, by: By) -> bool {
-        let have = self.committed_bytes();
-        if bytes <= have {
+        if bytes <= self.committed_bytes() {
             return true;
         }
         if bytes > self.bytes_max {
             return false;
         }
+        if !self.begins_step() && self.follows_step(kernel, bytes) {
+            return true;
+        }
+        let have = self.committed_bytes();
+        let is_there = bytes <= have || self.ensure_from(kernel, have, bytes, by);
+        self.end_step();
+        is_there
+    }
+
+    fn ensure_from<O: Os>(&self, kernel: &Kernel<O>, have: usize, bytes: usize, by: By) -> bool {
         let ample = bytes.max(self.step_from(have));
         let allowed = self.locking.allows_step(kernel, &self.refusal, ample - have, by);
         let step = if allowed { ample } else { bytes.next_multiple_of(CHUNK_BYTES) };
@@ -175,5 +222,83 @@ impl Prefix {
         // Release: pairs with the Acquire in `committed_bytes`.
         self.committed.fetch_max(target, Ordering::Release);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::alloc::{Layout, alloc};
+    use std::boxed::Box;
+
+    use super::*;
+    use crate::os::fake::FakeOs;
+
+    const MIB: usize = 1 << 20;
+
+    /// A region of 64 MiB with steps of 1 MiB, and its kernel; both for ever.
+    fn region() -> (&'static Prefix, &'static Kernel<FakeOs>) {
+        let locking = Box::leak(Box::new(Locking::none()));
+        let layout = Layout::from_size_align(64 * MIB, CHUNK_BYTES).unwrap();
+        // SAFETY: the layout has a size.
+        let base = NonNull::new(unsafe { alloc(layout) }).unwrap();
+        let prefix = Box::leak(Box::new(Prefix::new(base, 64 * MIB, MIB, 2, locking)));
+        (prefix, Box::leak(Box::new(Kernel::new(FakeOs::new()))))
+    }
+
+    /// A thread in the middle of the first step, which it takes when the other one gives way.
+    struct Stepper(&'static Prefix);
+
+    // SAFETY: a region is shared by all threads wherever it is used; only its addresses keep the type from being so.
+    unsafe impl Send for Stepper {}
+
+    impl Stepper {
+        fn finish(self) {
+            self.0.note_committed(MIB);
+            self.0.end_step();
+        }
+    }
+
+    #[test]
+    fn a_step_that_another_thread_is_taking_is_not_taken_twice() {
+        let (prefix, kernel) = region();
+        assert!(prefix.begins_step());
+        let stepper = Stepper(prefix);
+        kernel.os().on_next_yield(move || stepper.finish());
+        assert!(prefix.ensure(kernel, 4096, By::Application));
+        assert_eq!((kernel.os().calls(), prefix.committed_bytes()), (0, MIB));
+        assert!(prefix.begins_step(), "nobody is at it any more");
+    }
+
+    #[test]
+    fn a_step_that_does_not_suffice_is_followed_by_the_next() {
+        let (prefix, kernel) = region();
+        assert!(prefix.begins_step());
+        let stepper = Stepper(prefix);
+        kernel.os().on_next_yield(move || stepper.finish());
+        assert!(prefix.ensure(kernel, 3 * MIB, By::Application));
+        assert_eq!((kernel.os().calls(), prefix.committed_bytes()), (1, 3 * MIB));
+        assert!(prefix.begins_step());
+    }
+
+    #[test]
+    fn nobody_waits_for_ever_for_a_step() {
+        let (prefix, kernel) = region();
+        assert!(prefix.begins_step(), "by a thread that a fork has left behind");
+        assert!(prefix.ensure(kernel, 4096, By::Application));
+        assert_eq!((kernel.os().calls(), prefix.committed_bytes()), (1, MIB));
+        assert!(prefix.begins_step(), "what was left behind is forgotten");
+    }
+
+    #[test]
+    fn the_governor_leaves_a_step_that_is_under_way() {
+        let (prefix, kernel) = region();
+        assert!(prefix.ensure(kernel, 4096, By::Application));
+        assert!(prefix.begins_step());
+        assert!(!prefix.step_ahead(kernel, MIB));
+        prefix.end_step();
+        assert!(prefix.step_ahead(kernel, MIB));
+        assert_eq!((kernel.os().calls(), prefix.committed_bytes()), (2, 2 * MIB));
     }
 }
