@@ -4,10 +4,12 @@
 //! loses the backing of what is free within seconds. So [`harness`](crate::harness) takes the memory before each child,
 //! and lets go of it right before the child touches as much: the kernel gives out first, mostly, what became free last.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::memory::{HUGEPAGE_BYTES, Mapping};
+use crate::memory::{self, HUGEPAGE_BYTES, Mapping};
+use crate::sizes;
 
 /// What is taken and let go of in one go.
 const PIECE_BYTES: usize = 64 << 20;
@@ -31,6 +33,19 @@ impl Ballast {
             self.pieces.push(piece);
         }
         Ok(())
+    }
+
+    /// Takes what is missing to `bytes`, as far as that much is available, for a child that has let go of what it touched
+    /// and is about to touch as much again: what it gave back the host may have taken since, and what another allocator
+    /// kept it has not.
+    pub fn refill(&mut self, bytes: u64, interrupted: &AtomicBool) -> io::Result<()> {
+        let missing_bytes = bytes.saturating_sub(self.bytes());
+        if missing_bytes < PIECE_BYTES as u64 {
+            // Pieces were let go of whole.
+            return Ok(());
+        }
+        let usable_bytes = sizes::usable_bytes(memory::available_bytes()?);
+        Ok(self.take(self.bytes() + missing_bytes.min(usable_bytes), interrupted)?)
     }
 
     /// Lets go of at least `bytes`, or of all that is there.
@@ -74,6 +89,21 @@ mod tests {
         assert_eq!(ballast.bytes(), 0);
         ballast.take(piece, &AtomicBool::new(true)).unwrap();
         assert_eq!(ballast.bytes(), 0, "interrupted");
+    }
+
+    #[test]
+    fn what_was_let_go_of_is_taken_again_as_far_as_it_is_there() {
+        let (piece, go_on) = (PIECE_BYTES as u64, AtomicBool::new(false));
+        let mut ballast = Ballast::default();
+        ballast.refill(piece, &go_on).unwrap();
+        ballast.let_go(piece);
+        ballast.refill(2 * piece, &go_on).unwrap();
+        assert_eq!(ballast.bytes(), 2 * piece);
+        ballast.refill(3 * piece - 1, &go_on).unwrap();
+        assert_eq!(ballast.bytes(), 2 * piece, "less than a piece is missing");
+        // Nothing is taken, as that is interrupted; what there is not is not even asked for.
+        ballast.refill(u64::MAX, &AtomicBool::new(true)).unwrap();
+        assert_eq!(ballast.bytes(), 2 * piece);
     }
 
     #[test]

@@ -1,54 +1,80 @@
-//! Running children: building and finding their binaries, taking turns, and judging what they report.
+//! Running children: taking turns, answering what they ask, and judging what they report.
 //!
 //! `main.rs` and the integration tests call this; nothing here prints.
 
-use std::env;
 use std::io::{self, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::RecvTimeoutError;
-use std::thread;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use lock_trace::Trace;
 use serde::{Deserialize, Serialize};
 
 use crate::ballast::{self, Ballast};
-use crate::child::{ChildReport, Plan};
-use crate::phase::Phase;
+use crate::candidates::{Candidate, LIMIT};
+use crate::child::Arguments;
+use crate::clients::Clients;
+use crate::killed::Heard;
+use crate::observer::{Observer, Seen};
 use crate::process::{Ended, Running};
-use crate::table::Size;
+use crate::record::{Record, RssSample};
+use crate::scenario::{Plan, Scenario};
+use crate::service::load_report::LoadReport;
+use crate::setting::Surroundings;
 use crate::talk::Line;
 
-/// The allocators that are compared, in the order of the first round. Each has a binary `replay-<name>`.
-pub const ALLOCATORS: [&str; 5] = ["antifreeze", "antifreeze-prewarmed", "mimalloc", "system", LIMIT];
-/// The one that only shows what the others can be measured against.
-pub const LIMIT: &str = "limit";
-
-/// When a child is taken to hang. The incident's size takes seconds, on memory the host has not backed a minute.
-const CHILD_LIMIT: Duration = Duration::from_secs(900);
 /// How much of a child's messages an error repeats.
 const MESSAGE_CHARS: usize = 2000;
 
-/// One allocator's child binary.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
-    /// The allocator's name, which the child reports as well.
-    pub allocator: String,
-    /// The binary.
-    pub program: PathBuf,
-}
-
 /// What came of one child.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// The round, from 1.
     pub round: u32,
-    /// How long a fault of one hugepage took right before the child touched the memory of the doubled table.
+    /// How long a fault of one hugepage took right before the child last touched much memory.
     pub fault_ns: u64,
     /// The child's report.
-    pub report: ChildReport,
+    pub record: Record,
+    /// Its resident memory over time; times count from the record's start, and what was before it is left out.
+    pub rss: Vec<RssSample>,
+    /// Who held and who waited for its `mmap_lock`, if that was traced; times are of `CLOCK_MONOTONIC`.
+    pub locks: Option<Trace>,
+}
+
+/// How the children are run.
+#[derive(Clone, Debug)]
+pub struct Orders {
+    /// The scenario.
+    pub plan: Plan,
+    /// How often each allocator runs.
+    pub rounds: u32,
+    /// Whether they run without memory that the host was made to back.
+    pub cold: bool,
+    /// Whether `mmap_lock` is traced.
+    pub traces: bool,
+}
+
+/// What is going on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// Memory is taken for the next child.
+    Preparing {
+        /// The round, from 1.
+        round: u32,
+        /// The allocator.
+        allocator: &'a str,
+    },
+    /// A child enters a phase.
+    Phase {
+        /// The phase.
+        name: &'a str,
+    },
+    /// A child is done.
+    Done,
 }
 
 /// Why a run ended without a result.
@@ -73,11 +99,14 @@ pub enum HarnessError {
         /// What the system said.
         source: io::Error,
     },
+    /// What the scenario needs around its children could not be made.
+    #[error("{0}")]
+    Setting(String),
     /// The memory that is held for the children could not be had.
     #[error("touching memory for the children: {0}")]
     Memory(io::Error),
     /// Building the children failed; the compiler's messages are on standard error.
-    #[error("building the replay binaries failed ({status}): {command}")]
+    #[error("building the children's binaries failed ({status}): {command}")]
     Build {
         /// How the build ended.
         status: ExitStatus,
@@ -96,172 +125,270 @@ pub enum HarnessError {
     },
 }
 
-/// The arguments with which cargo builds every replay binary into the folder that holds the running executable.
-///
-/// The folder is `<target>/<profile>`, or `<target>/<triple>/<profile>` when a target was named.
-pub fn build_arguments(manifest: Option<&Path>, folder: &Path) -> Vec<String> {
-    let mut arguments = vec!["build".to_owned()];
-    match folder.file_name().and_then(|name| name.to_str()) {
-        Some("debug") | None => {}
-        Some("release") => arguments.push("--release".to_owned()),
-        Some(profile) => arguments.extend(["--profile".to_owned(), profile.to_owned()]),
-    }
-    arguments.extend(["-p", "stress", "--bins"].map(str::to_owned));
-    if let Some(triple) =
-        folder.parent().and_then(|parent| parent.file_name()?.to_str()).filter(|name| name.contains("-linux-"))
-    {
-        arguments.extend(["--target".to_owned(), triple.to_owned()]);
-    }
-    if let Some(manifest) = manifest {
-        arguments.extend(["--manifest-path".to_owned(), manifest.display().to_string()]);
-    }
-    arguments
+/// The candidates that can take part in the scenario.
+pub fn contenders(candidates: Vec<Candidate>, plan: &Plan) -> Vec<Candidate> {
+    let scenario = plan.scenario();
+    let has_limit = scenario.limit_bytes().is_some();
+    let takes =
+        |candidate: &Candidate| (has_limit || candidate.allocator != LIMIT) && scenario.takes(&candidate.allocator);
+    candidates.into_iter().filter(takes).collect()
 }
 
-/// Builds the replay binaries beside the running executable. `cargo run` itself builds only the one it runs.
+/// Runs every candidate `rounds` times, in turns, each round beginning with the next one, so that none has always the
+/// same neighbour before it.
 ///
-/// Does nothing when cargo did not start this process (it sets `CARGO`).
-pub fn build_candidates(folder: &Path, interrupted: &AtomicBool) -> Result<(), HarnessError> {
-    let Some(cargo) = env::var_os("CARGO").map(PathBuf::from) else { return Ok(()) };
-    let manifest = env::var_os("CARGO_MANIFEST_DIR").map(|package| Path::new(&package).join("Cargo.toml"));
-    let arguments = build_arguments(manifest.as_deref(), folder);
-    let mut build = Command::new(&cargo);
-    build.args(&arguments).stdin(Stdio::null()).stdout(Stdio::null());
-    let start_error = |source| HarnessError::Start { program: cargo.clone(), source };
-    let mut build = Running::start(&mut build).map_err(start_error)?;
-    match build.wait(interrupted, Duration::MAX).map_err(start_error)? {
-        Ended::Exited(status) if status.success() => Ok(()),
-        Ended::Exited(status) => Err(HarnessError::Build { status, command: format!("cargo {}", arguments.join(" ")) }),
-        Ended::Interrupted | Ended::TimedOut => Err(HarnessError::Interrupted),
-    }
-}
-
-/// The replay binaries in `folder`, one for each of [`ALLOCATORS`].
-pub fn find_candidates(folder: &Path) -> Result<Vec<Candidate>, HarnessError> {
-    ALLOCATORS
-        .iter()
-        .map(|allocator| {
-            let program = folder.join(format!("replay-{allocator}"));
-            if program.is_file() {
-                Ok(Candidate { allocator: (*allocator).to_owned(), program })
-            } else {
-                let command = format!("cargo {}", build_arguments(None, folder).join(" "));
-                Err(HarnessError::Missing { program, command })
-            }
-        })
-        .collect()
-}
-
-/// Runs every candidate once in each round, one after the other, each round from another one on.
-///
-/// Unless `cold`, each child finds memory that the host backs. `on_start` is told the round (from 1) and the allocator
-/// before each child.
+/// Unless the run is `cold` or hugepages are to be scarce, as much memory as a child uses is taken before each child so
+/// that the host backs it, and let go of as the child asks for it.
 pub fn run_rounds(
     candidates: &[Candidate],
-    plan: &Plan,
-    rounds: u32,
-    cold: bool,
+    orders: &Orders,
     interrupted: &AtomicBool,
-    mut on_start: impl FnMut(u32, &str),
+    mut on_event: impl FnMut(Event<'_>),
 ) -> Result<Vec<Run>, HarnessError> {
     let mut ballast = Ballast::default();
-    let held_bytes = Size::with_buckets(plan.buckets).map_or(0, Size::replay_bytes);
     let mut runs = Vec::new();
-    for round in 1..=rounds {
+    for round in 1..=orders.rounds {
         let first = (round as usize - 1) % candidates.len().max(1);
         for candidate in candidates.iter().cycle().skip(first).take(candidates.len()) {
-            on_start(round, &candidate.allocator);
-            if !cold {
+            on_event(Event::Preparing { round, allocator: &candidate.allocator });
+            if !orders.cold && orders.plan.scenario().setting().is_backed() {
                 // Twice: the second time takes what the kernel gives out next when as much has just become free, as the
                 // child will find it. Most of that has been touched, and then all of it has.
                 for _ in 0..2 {
                     ballast.let_go(u64::MAX);
-                    ballast.take(held_bytes, interrupted).map_err(|error| HarnessError::Memory(error.into()))?;
+                    let bytes = orders.plan.scenario().peak_bytes();
+                    ballast.take(bytes, interrupted).map_err(|error| HarnessError::Memory(error.into()))?;
                 }
             }
-            runs.push(run_child(candidate, plan, round, &mut ballast, interrupted)?);
+            runs.push(run_child(candidate, orders, round, &mut ballast, interrupted, &mut on_event)?);
+            on_event(Event::Done);
         }
     }
     Ok(runs)
+}
+
+/// The harness's side of the talk with one child.
+struct Partner<'a> {
+    orders: &'a Orders,
+    round: u32,
+    ballast: &'a mut Ballast,
+    interrupted: &'a AtomicBool,
+    input: Option<ChildStdin>,
+    observer: Observer,
+    fault_ns: u64,
+    heard: Heard,
+    report: Option<(Box<Record>, Seen)>,
+    /// The program that plays clients, if the scenario has any.
+    clients_program: PathBuf,
+    clients: Option<Clients>,
+    load: Option<LoadReport>,
+    /// What the child wrote and should not have written.
+    stray: Vec<String>,
+    /// What a reader of the record should know and the child does not.
+    notes: Vec<String>,
+}
+
+impl Partner<'_> {
+    /// Hears one line of the child and does what it asks for.
+    fn hear(&mut self, line: &str, on_event: &mut impl FnMut(Event<'_>)) -> Result<(), String> {
+        match serde_json::from_str(line) {
+            Ok(Line::Ready) => {
+                if self.orders.traces
+                    && let Err(why) = self.observer.trace()
+                {
+                    self.notes.push(format!("mmap_lock was not traced in round {}: {why}", self.round));
+                }
+                self.heard.begin();
+                self.answer();
+            }
+            Ok(Line::Phase { name }) => {
+                self.heard.enter(&name, self.orders.plan.scenario());
+                on_event(Event::Phase { name: &name });
+            }
+            Ok(Line::About { bytes }) => {
+                if !self.orders.cold && self.orders.plan.scenario().setting().is_backed() {
+                    self.ballast.refill(bytes, self.interrupted).map_err(|error| format!("memory to hold: {error}"))?;
+                }
+                self.ballast.let_go(bytes);
+                // A probe takes hugepages, and leaves them free.
+                if self.orders.plan.scenario().setting().is_backed() {
+                    self.fault_ns = ballast::probe_fault_ns().map_err(|error| format!("a probe of memory: {error}"))?;
+                }
+                self.answer();
+            }
+            Ok(Line::Listening { address }) => self.start_clients(&address)?,
+            Ok(Line::Over) => {
+                self.observer.end_trace()?;
+                self.answer();
+            }
+            Ok(Line::Report(record)) => {
+                let pid = self.observer.pid();
+                let seen = std::mem::replace(&mut self.observer, Observer::new(pid)).end()?;
+                self.report = Some((record, seen));
+                self.answer();
+            }
+            Err(_) => self.stray.push(line.to_owned()),
+        }
+        Ok(())
+    }
+
+    /// Hears a line that was left when the child was gone: nobody waits for an answer, or for what only an answer would
+    /// have begun.
+    fn hear_late(&mut self, line: &str, on_event: &mut impl FnMut(Event<'_>)) -> Result<(), String> {
+        match serde_json::from_str(line) {
+            Ok(Line::Ready | Line::About { .. } | Line::Listening { .. } | Line::Over) => Ok(()),
+            Ok(Line::Phase { .. } | Line::Report(_)) | Err(_) => self.hear(line, on_event),
+        }
+    }
+
+    /// Starts the clients of a child that serves requests at `address`.
+    fn start_clients(&mut self, address: &str) -> Result<(), String> {
+        let Plan::Service(service) = &self.orders.plan else {
+            return Err("the child serves requests, which its scenario does not".to_owned());
+        };
+        let address = address.parse().map_err(|error| format!("the child's address {address}: {error}"))?;
+        let (plan, limit) = (service.load_plan(address), service.time_limit());
+        self.clients = Some(Clients::start(&self.clients_program, &plan, limit)?);
+        Ok(())
+    }
+
+    /// Answers the child when the clients are done.
+    fn look_after_clients(&mut self) -> Result<(), String> {
+        if let Some(report) = self.clients.as_mut().and_then(Clients::report) {
+            self.load = Some(report?);
+            self.answer();
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self) {
+        // A child that is gone meanwhile says by its exit why.
+        let _ = self.input.as_mut().map(|input| input.write_all(b"\n"));
+    }
 }
 
 /// Runs one child to its end and checks its report; lets go of `ballast` as the child asks for memory. When
 /// `interrupted` is set, the child is killed and reaped first.
 pub fn run_child(
     candidate: &Candidate,
-    plan: &Plan,
+    orders: &Orders,
     round: u32,
     ballast: &mut Ballast,
     interrupted: &AtomicBool,
+    on_event: &mut impl FnMut(Event<'_>),
 ) -> Result<Run, HarnessError> {
     let failed = |reason| HarnessError::Child { allocator: candidate.allocator.clone(), round, reason };
     let start_error = |source| HarnessError::Start { program: candidate.program.clone(), source };
-    let plan = Plan { asks: true, parent: i32::try_from(std::process::id()).ok(), ..*plan };
+    let scenario = orders.plan.scenario();
+    let arguments = Arguments { plan: orders.plan.clone(), parent: i32::try_from(std::process::id()).ok() };
+    let arguments = arguments.to_line().map_err(|error| failed(format!("the plan cannot be written: {error}")))?;
+    // Dropped after the child, which is in them.
+    let surroundings = Surroundings::make(scenario.setting(), interrupted).map_err(HarnessError::Setting)?;
     let mut command = Command::new(&candidate.program);
-    command.args(plan.arguments()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // In a group of its own the child does not get the terminal's Ctrl-C, so that it ends in one way only: killed here.
-    command.process_group(0);
+    surroundings.hold(&mut command).map_err(HarnessError::Setting)?;
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Running::start(&mut command).map_err(start_error)?;
-    let (lines, messages, mut input) = (child.lines(), child.messages(), child.input());
-    let (mut fault_ns, mut output) = (0, Vec::new());
-    let ended = child.wait_busily(interrupted, CHILD_LIMIT, |time| {
-        let line = match lines.recv_timeout(time) {
-            Ok(line) => line,
-            Err(RecvTimeoutError::Timeout) => return Ok(()),
-            Err(RecvTimeoutError::Disconnected) => {
-                thread::sleep(time);
-                return Ok(());
-            }
-        };
-        if let Ok(Line::About { bytes }) = serde_json::from_str(&line) {
-            ballast.let_go(bytes);
-            fault_ns = ballast::probe_fault_ns()?;
-            // A child that is gone meanwhile says by its exit why.
-            let _ = input.as_mut().map(|input| input.write_all(b"\n"));
-        } else {
-            output.push(line);
+    let (lines, messages) = (child.lines(), child.messages());
+    let (input, observer) = (child.input(), Observer::new(child.pid()));
+    let mut partner = Partner {
+        orders,
+        round,
+        ballast,
+        interrupted,
+        input,
+        observer,
+        fault_ns: 0,
+        heard: Heard::default(),
+        report: None,
+        clients_program: Clients::program_beside(&candidate.program),
+        clients: None,
+        load: None,
+        stray: Vec::new(),
+        notes: Vec::new(),
+    };
+    let mut trouble = None;
+    let ended = child.wait_busily(interrupted, scenario.time_limit(), |time| {
+        partner.observer.look();
+        let heard = next_line(&lines, time).map_or(Ok(()), |line| partner.hear(&line, on_event));
+        if let Err(reason) = heard.and_then(|()| partner.look_after_clients()) {
+            trouble.get_or_insert(reason);
+            // Without answers the child ends.
+            partner.input = None;
         }
         Ok(())
     });
     let ended = ended.map_err(start_error)?;
-    output.extend(lines.iter());
-    let (output, messages) = (output.join("\n"), messages.join().unwrap_or_default());
-    let status = match ended {
-        Ended::Exited(status) => status,
-        Ended::Interrupted => return Err(HarnessError::Interrupted),
-        Ended::TimedOut => {
-            return Err(failed(format!("no end after {} s; killed. {}", CHILD_LIMIT.as_secs(), tail(&messages))));
-        }
-    };
-    if !status.success() {
-        let how = match status.signal() {
-            Some(9) => format!("{status} (did the machine run out of memory?)"),
-            _ => status.to_string(),
-        };
-        return Err(failed(format!("the child failed, {how}: {}", tail(&messages))));
+    if matches!(ended, Ended::Interrupted) {
+        return Err(HarnessError::Interrupted);
     }
-    let report = match serde_json::from_str(output.trim()) {
-        Ok(Line::Report(report)) => *report,
-        Ok(Line::About { .. }) => return Err(failed("the child left without a report".to_owned())),
-        Err(error) => return Err(failed(format!("the report is not understood ({error}): {}", tail(&output)))),
+    for line in lines.iter() {
+        if let Err(reason) = partner.hear_late(&line, on_event) {
+            trouble.get_or_insert(reason);
+        }
+    }
+    if let Some(reason) = trouble {
+        return Err(failed(reason));
+    }
+    let (mut record, seen) = if surroundings.has_killed() && is_killed(&ended) {
+        (partner.heard.record(&candidate.allocator, scenario), partner.observer.end().map_err(failed)?)
+    } else {
+        succeeded(ended, messages, scenario.time_limit())
+            .map_err(|reason| reason.map_or(HarnessError::Interrupted, failed))?;
+        if let [first, ..] = &partner.stray[..] {
+            return Err(failed(format!("the child wrote what is not understood: {}", tail(first))));
+        }
+        let report = partner.report.ok_or_else(|| failed("the child left without a report".to_owned()))?;
+        (*report.0, report.1)
     };
-    check(&report, candidate, &plan).map_err(failed)?;
-    Ok(Run { round, fault_ns, report })
+    if record.allocator != candidate.allocator {
+        return Err(failed(format!("the child ran under {} instead", record.allocator)));
+    }
+    if let (Plan::Service(service), Some(load)) = (&orders.plan, &partner.load) {
+        service.add_load(&mut record, load).map_err(failed)?;
+    }
+    record.figures.extend(surroundings.figures());
+    record.notes.append(&mut partner.notes);
+    let start_ns = record.start_ns;
+    let since_start = |sample: RssSample| Some(RssSample { at_ns: sample.at_ns.checked_sub(start_ns)?, ..sample });
+    let rss = seen.rss.into_iter().filter_map(since_start).collect();
+    Ok(Run { round, fault_ns: partner.fault_ns, record, rss, locks: seen.trace })
 }
 
-/// Whether a report is one that this candidate can give for this plan.
-fn check(report: &ChildReport, candidate: &Candidate, plan: &Plan) -> Result<(), String> {
-    let entries = Size::with_buckets(plan.buckets).map(Size::entries);
-    if report.allocator != candidate.allocator {
-        return Err(format!("the child ran under {} instead", report.allocator));
+/// Whether the child was killed by a signal that it cannot catch, and not from here.
+fn is_killed(ended: &Ended) -> bool {
+    matches!(ended, Ended::Exited(status) if status.signal() == Some(libc::SIGKILL))
+}
+
+/// The next line of a child, if it comes within `time`.
+fn next_line(lines: &Receiver<String>, time: Duration) -> Option<String> {
+    match lines.recv_timeout(time) {
+        Ok(line) => Some(line),
+        Err(RecvTimeoutError::Timeout) => None,
+        Err(RecvTimeoutError::Disconnected) => {
+            thread::sleep(time);
+            None
+        }
     }
-    if report.buckets != plan.buckets || Some(report.entries) != entries {
-        return Err(format!("the child replayed {} entries in {} buckets instead", report.entries, report.buckets));
+}
+
+/// Whether the child ended well; if not, why, or `None` if it was interrupted.
+fn succeeded(ended: Ended, messages: JoinHandle<String>, limit: Duration) -> Result<(), Option<String>> {
+    let messages = messages.join().unwrap_or_default();
+    let status = match ended {
+        Ended::Exited(status) => status,
+        Ended::Interrupted => return Err(None),
+        Ended::TimedOut => {
+            return Err(Some(format!("no end after {} s; killed. {}", limit.as_secs(), tail(&messages))));
+        }
+    };
+    if status.success() {
+        return Ok(());
     }
-    if !report.phases.iter().map(|entry| entry.phase).eq(Phase::ALL) {
-        return Err("the child did not report every phase".to_owned());
-    }
-    Ok(())
+    let how = match status.signal() {
+        Some(9) => format!("{status} (did the machine run out of memory?)"),
+        _ => status.to_string(),
+    };
+    Err(Some(format!("the child failed, {how}: {}", tail(&messages))))
 }
 
 /// The end of a child's messages, which names the cause.
@@ -277,37 +404,62 @@ fn tail(messages: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::replay::Replay;
+    use crate::table::Size;
 
-    fn candidate(program: &str) -> Candidate {
-        Candidate { allocator: "some".to_owned(), program: PathBuf::from(program) }
+    static NOT_INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+    fn partner<'a>(orders: &'a Orders, ballast: &'a mut Ballast) -> Partner<'a> {
+        Partner {
+            orders,
+            round: 1,
+            interrupted: &NOT_INTERRUPTED,
+            ballast,
+            input: None,
+            observer: Observer::new(u32::MAX),
+            fault_ns: 0,
+            heard: Heard::default(),
+            report: None,
+            clients_program: PathBuf::from("/nowhere/stress-load"),
+            clients: None,
+            load: None,
+            stray: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_a_child_that_is_gone_asked_for_is_not_done() {
+        let plan = Plan::Replay(Replay::new(Size::SMALLEST));
+        let orders = Orders { plan, rounds: 1, cold: true, traces: true };
+        let mut ballast = Ballast::default();
+        let mut partner = partner(&orders, &mut ballast);
+        let listening = Line::Listening { address: "127.0.0.1:1".to_owned() };
+        for line in [Line::Ready, listening, Line::Phase { name: "fill".to_owned() }] {
+            let line = serde_json::to_string(&line).unwrap();
+            assert_eq!(partner.hear_late(&line, &mut |_| ()), Ok(()), "{line}");
+        }
+        assert!(partner.notes.is_empty() && partner.hear_late("words", &mut |_| ()).is_ok());
+        assert_eq!(partner.stray, ["words"]);
+    }
+
+    #[test]
+    fn a_child_that_cannot_be_traced_goes_on_with_a_note() {
+        let plan = Plan::Replay(Replay::new(Size::SMALLEST));
+        let orders = Orders { plan, rounds: 1, cold: true, traces: true };
+        let mut ballast = Ballast::default();
+        let mut partner = partner(&orders, &mut ballast);
+        let line = serde_json::to_string(&Line::Ready).unwrap();
+        assert_eq!(partner.hear(&line, &mut |_| ()), Ok(()));
+        assert!(partner.notes[0].starts_with("mmap_lock was not traced in round 1: "), "{:?}", partner.notes);
     }
 
     fn run(program: &str, interrupted: bool) -> HarnessError {
-        let plan = Plan::new(Size::SMALLEST);
-        run_child(&candidate(program), &plan, 2, &mut Ballast::default(), &AtomicBool::new(interrupted)).unwrap_err()
-    }
-
-    #[test]
-    fn the_build_matches_the_profile_and_target_of_the_harness() {
-        let arguments = |folder: &str| build_arguments(None, Path::new(folder)).join(" ");
-        assert_eq!(arguments("/t/release"), "build --release -p stress --bins");
-        assert_eq!(arguments("/t/debug"), "build -p stress --bins");
-        assert_eq!(arguments("/t/bench-like"), "build --profile bench-like -p stress --bins");
-        assert_eq!(
-            arguments("/t/x86_64-unknown-linux-musl/release"),
-            "build --release -p stress --bins --target x86_64-unknown-linux-musl"
-        );
-        let arguments = build_arguments(Some(Path::new("/p/Cargo.toml")), Path::new("/t/debug"));
-        assert_eq!(arguments.join(" "), "build -p stress --bins --manifest-path /p/Cargo.toml");
-    }
-
-    #[test]
-    fn a_missing_binary_is_named_with_what_builds_it() {
-        let error = find_candidates(Path::new("/nowhere/release")).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "/nowhere/release/replay-antifreeze is missing; build it with: cargo build --release -p stress --bins"
-        );
+        let candidate = Candidate { allocator: "some".to_owned(), program: PathBuf::from(program) };
+        let plan = Plan::Replay(Replay::new(Size::SMALLEST));
+        let orders = Orders { plan, rounds: 1, cold: true, traces: false };
+        let interrupted = AtomicBool::new(interrupted);
+        run_child(&candidate, &orders, 2, &mut Ballast::default(), &interrupted, &mut |_| ()).unwrap_err()
     }
 
     #[test]
@@ -315,8 +467,9 @@ mod tests {
         let error = run("/bin/false", false).to_string();
         assert!(error.starts_with("round 2, allocator some: the child failed, exit status: 1"), "{error}");
         let error = run("/bin/echo", false).to_string();
-        assert!(error.contains("the report is not understood") && error.contains("--buckets=65536"), "{error}");
-        assert!(matches!(run("/nowhere/replay-some", false), HarnessError::Start { .. }));
+        assert!(error.contains("what is not understood") && error.contains("--plan"), "{error}");
+        assert!(run("/bin/true", false).to_string().ends_with("the child left without a report"));
+        assert!(matches!(run("/nowhere/stress-some", false), HarnessError::Start { .. }));
     }
 
     #[test]

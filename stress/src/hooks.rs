@@ -1,13 +1,15 @@
 //! What a child can ask of its allocator beyond allocating. Each binary in `src/bin` passes its own to
 //! [`child::main`](crate::child::main).
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::table::Size;
+use crate::crates;
+use crate::record::time;
 
-/// The longest that a replay waits for memory to become warm.
+/// The longest that a scenario waits for memory to become warm.
 const PREWARM_LIMIT: Duration = Duration::from_secs(60);
 
 /// An allocator's hooks. What it has not got is `None`.
@@ -15,18 +17,23 @@ pub trait Hooks {
     /// The allocator's name.
     fn name(&self) -> &'static str;
 
-    /// Whether the memory of the whole replay is faulted in beforehand.
+    /// Its version; empty if it does not tell.
+    fn version(&self) -> String {
+        String::new()
+    }
+
+    /// Whether all memory of the scenario is faulted in beforehand.
     fn faults_in(&self) -> bool {
         false
     }
 
-    /// Does that.
-    fn fault_in(&self, size: Size) -> Result<(), String> {
-        let _ = size;
+    /// Does that, for so many bytes.
+    fn fault_in(&self, bytes: u64) -> Result<(), String> {
+        let _ = bytes;
         Ok(())
     }
 
-    /// Whether the doubled table is made warm before the map doubles.
+    /// Whether memory that is about to be needed is made warm before.
     fn prewarms(&self) -> bool {
         false
     }
@@ -68,6 +75,39 @@ pub struct Prewarmed {
     pub hugepage_bytes: u64,
 }
 
+impl fmt::Display for Prewarmed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Prewarming ended as {} after {}, with {} of {} MiB warm and {} in hugepages.",
+            self.state,
+            time(self.time_ns),
+            self.warm_bytes >> 20,
+            self.wanted_bytes >> 20,
+            self.hugepage_bytes >> 20
+        )
+    }
+}
+
+/// The hooks of an allocator that can only allocate.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// The name of the candidate.
+    pub name: &'static str,
+    /// The crate that it comes from.
+    pub crate_name: &'static str,
+}
+
+impl Hooks for Peer {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn version(&self) -> String {
+        crates::version(self.crate_name)
+    }
+}
+
 /// How an allocator was told to give freed memory back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GivingBack {
@@ -75,10 +115,13 @@ pub struct GivingBack {
     pub decay_ns: Option<u64>,
     /// The most bytes per second; `None` for no limit.
     pub rate: Option<u64>,
+    /// How long one call may hold `mmap_lock`.
+    pub hold_budget_ns: u64,
 }
 
 impl GivingBack {
-    /// Reads the lines `decay = 5s (default)` and `purge_rate = 1GiB/s (default)` of `antifreeze::options`.
+    /// Reads the lines `decay = 5s (default)`, `purge_rate = 1GiB/s (default)` and `hold_budget = 250us (default)` of
+    /// `antifreeze::options`.
     fn from_options(text: &str) -> Self {
         let value = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" = "))?;
@@ -99,7 +142,11 @@ impl GivingBack {
             };
             Some(number.parse::<u64>().ok()?.saturating_mul(scale))
         };
-        Self { decay_ns: value("decay"), rate: value("purge_rate") }
+        Self {
+            decay_ns: value("decay"),
+            rate: value("purge_rate"),
+            hold_budget_ns: value("hold_budget").unwrap_or_default(),
+        }
     }
 }
 
@@ -108,13 +155,17 @@ impl GivingBack {
 pub struct Antifreeze {
     /// The name of the candidate.
     pub name: &'static str,
-    /// Whether the doubled table is prewarmed.
+    /// Whether memory is prewarmed.
     pub prewarms: bool,
 }
 
 impl Hooks for Antifreeze {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn version(&self) -> String {
+        crates::version("antifreeze")
     }
 
     fn prewarm(&self, bytes: u64) -> Option<Prewarmed> {
@@ -154,12 +205,15 @@ mod tests {
 
     #[test]
     fn options_are_read_as_antifreeze_prints_them() {
-        let text = "linger = 500ms (default)\ndecay = 1500ms (code)\npurge_rate = 256MiB/s (environment)\n";
+        let text = "linger = 500ms (default)\ndecay = 1500ms (code)\npurge_rate = 256MiB/s (environment)\nhold_budget = 90us (code)\n";
         let giving_back = GivingBack::from_options(text);
-        assert_eq!(giving_back, GivingBack { decay_ns: Some(1_500_000_000), rate: Some(256 << 20) });
+        assert_eq!(
+            giving_back,
+            GivingBack { decay_ns: Some(1_500_000_000), rate: Some(256 << 20), hold_budget_ns: 90_000 }
+        );
         let off = GivingBack::from_options("decay = off (code)\npurge_rate = off (code)\n");
-        assert_eq!(off, GivingBack { decay_ns: None, rate: None });
+        assert_eq!(off, GivingBack { decay_ns: None, rate: None, hold_budget_ns: 0 });
         let real = Antifreeze { name: "some", prewarms: false }.giving_back().unwrap();
-        assert!(real.decay_ns.is_some() && real.rate.is_some(), "the defaults: {real:?}");
+        assert!(real.decay_ns.is_some() && real.rate.is_some() && real.hold_budget_ns > 0, "the defaults: {real:?}");
     }
 }

@@ -10,10 +10,13 @@ use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::canary;
 use crate::memory::{HUGEPAGE_BYTES, Mapping};
 
 /// Room before [`Limit::fault_in`]; untouched, it costs nothing.
 const EARLY_BYTES: usize = 64 << 20;
+/// The one size of block that is kept.
+const SPARE_BYTES: usize = canary::LARGE_BYTES;
 /// Every block takes a multiple of this, so that the next one is aligned for nearly all.
 const UNIT_BYTES: usize = 16;
 
@@ -37,18 +40,19 @@ impl Region {
         loop {
             let start = top.checked_next_multiple_of(layout.align())?;
             let next = start.checked_add(bytes).filter(|next| *next <= end)?;
-            match self.top.compare_exchange_weak(top, next, Ordering::Relaxed, Ordering::Relaxed) {
+            // Acquire: what the last owner of a block that was taken back did to it comes before; pairs with `unbump`.
+            match self.top.compare_exchange_weak(top, next, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return Some(start),
                 Err(other) => top = other,
             }
         }
     }
 
-    /// Takes a block back if it is the last one; else nothing happens.
-    fn unbump(&self, start: usize, bytes: usize) {
-        if let Some(next) = bytes.checked_next_multiple_of(UNIT_BYTES).and_then(|bytes| start.checked_add(bytes)) {
-            let _ = self.top.compare_exchange(next, start, Ordering::Relaxed, Ordering::Relaxed);
-        }
+    /// Takes a block back if it is the last one, and says whether it was; else nothing happens.
+    fn unbump(&self, start: usize, bytes: usize) -> bool {
+        let next = bytes.checked_next_multiple_of(UNIT_BYTES).and_then(|bytes| start.checked_add(bytes));
+        // Release: pairs with `bump`.
+        next.is_some_and(|next| self.top.compare_exchange(next, start, Ordering::Release, Ordering::Relaxed).is_ok())
     }
 }
 
@@ -56,11 +60,14 @@ impl Region {
 struct Early(UnsafeCell<MaybeUninit<[u8; EARLY_BYTES]>>);
 
 /// The allocator. Freeing the block that was given out last takes it back, so that a thread that allocates and frees in
-/// a loop does not use the room up; nothing else is ever used again.
+/// a loop does not use the room up. When another thread's block got in between, the large block of the canary is kept
+/// for its next turn, as minutes of that would use the room up too. Nothing else is ever used again.
 pub struct Limit {
     early_memory: Early,
     early: Region,
     faulted: Region,
+    /// The address of a block of [`SPARE_BYTES`] that is free; 0 if there is none.
+    spare: AtomicUsize,
 }
 
 // SAFETY: the early memory is reached only through blocks, and no two blocks overlap: each is a range that one thread
@@ -74,6 +81,7 @@ impl Limit {
             early_memory: Early(UnsafeCell::new(MaybeUninit::uninit())),
             early: Region::new(),
             faulted: Region::new(),
+            spare: AtomicUsize::new(0),
         }
     }
 
@@ -92,6 +100,13 @@ impl Limit {
         // Release: a thread that sees `end` sees `top`.
         self.faulted.end.store(range.end, Ordering::Release);
         Ok(())
+    }
+
+    /// The spare block, if it fits.
+    fn take_spare(&self, layout: Layout) -> Option<usize> {
+        let fits = layout.size() == SPARE_BYTES && layout.align() <= UNIT_BYTES;
+        // Acquire: what its last owner did to it comes before; pairs with the store in `dealloc`.
+        fits.then(|| self.spare.swap(0, Ordering::Acquire)).filter(|start| *start != 0)
     }
 
     /// The region that new blocks come from.
@@ -122,10 +137,10 @@ impl std::fmt::Debug for Limit {
 }
 
 // SAFETY: a block is a range of memory that is mapped for ever, claimed by one exchange and thus nobody else's until it
-// is freed; its start is aligned by `bump`, and no call unwinds.
+// is freed; the spare one is taken by one exchange too, and has the size that is asked for. Its start is aligned by `bump`, and no call unwinds.
 unsafe impl GlobalAlloc for Limit {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        match self.current().bump(layout) {
+        match self.take_spare(layout).or_else(|| self.current().bump(layout)) {
             Some(start) => ptr::with_exposed_provenance_mut(start),
             None => ptr::null_mut(),
         }
@@ -133,8 +148,10 @@ unsafe impl GlobalAlloc for Limit {
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         if let Some(block) = NonNull::new(block) {
-            let region = self.current();
-            region.unbump(block.addr().get(), layout.size());
+            let start = block.addr().get();
+            if !self.current().unbump(start, layout.size()) && layout.size() == SPARE_BYTES {
+                self.spare.store(start, Ordering::Release);
+            }
         }
     }
 }
@@ -174,6 +191,21 @@ mod tests {
             LIMIT.dealloc(last, layout);
             assert_eq!(LIMIT.alloc(layout), last);
             assert_ne!(first, second);
+        }
+    }
+
+    #[test]
+    fn the_canarys_large_block_is_used_again_when_another_got_in_between() {
+        static LIMIT: Limit = Limit::new();
+        let (large, small) = (layout(SPARE_BYTES, 1), layout(16, 1));
+        // SAFETY: the layouts have sizes, and what is freed is live.
+        unsafe {
+            let first = LIMIT.alloc(large);
+            assert!(!LIMIT.alloc(small).is_null());
+            LIMIT.dealloc(first, large);
+            assert_ne!(LIMIT.alloc(layout(SPARE_BYTES, 4096)), first, "it need not be aligned");
+            assert_eq!(LIMIT.alloc(large), first);
+            assert_ne!(LIMIT.alloc(large), first);
         }
     }
 

@@ -1,5 +1,7 @@
 //! The machine a result was measured on. The harness reads it once, [`report`](crate::report) prints it.
 
+#[cfg(target_env = "gnu")]
+use std::ffi::CStr;
 use std::fmt;
 use std::fs;
 use std::thread;
@@ -19,6 +21,12 @@ pub struct Machine {
     pub cpu_count: usize,
     /// The mode of transparent huge pages: `always`, `madvise` or `never`.
     pub thp_mode: String,
+    /// When a page fault compacts memory to find a hugepage: the chosen word of `defrag`.
+    pub thp_defrag: String,
+    /// The C library and its version.
+    pub c_library: String,
+    /// The compiler of this build.
+    pub rustc: String,
     /// Memory of the machine.
     pub memory_kib: u64,
     /// What was available of it to the run, control groups included.
@@ -36,6 +44,9 @@ impl Machine {
             cpu_model: cpu_model(&read("/proc/cpuinfo")).unwrap_or_else(unknown),
             cpu_count: thread::available_parallelism().map_or(1, usize::from),
             thp_mode: chosen_mode(&read("/sys/kernel/mm/transparent_hugepage/enabled")).unwrap_or_else(unknown),
+            thp_defrag: chosen_mode(&read("/sys/kernel/mm/transparent_hugepage/defrag")).unwrap_or_else(unknown),
+            c_library: c_library().unwrap_or_else(unknown),
+            rustc: env!("STRESS_RUSTC").to_owned(),
             memory_kib: memory::field_kib(&read("/proc/meminfo"), "MemTotal").unwrap_or(0),
             available_kib: available_bytes / 1024,
         }
@@ -46,15 +57,32 @@ impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "Linux {}, {} x {}, transparent huge pages: {}, memory {} MiB ({} MiB available)",
+            "Linux {}, {} x {}, transparent huge pages: {} (defrag: {}), memory {} MiB ({} MiB available), {}, {}",
             self.kernel,
             self.cpu_count,
             self.cpu_model,
             self.thp_mode,
+            self.thp_defrag,
             self.memory_kib / 1024,
-            self.available_kib / 1024
+            self.available_kib / 1024,
+            self.c_library,
+            self.rustc
         )
     }
+}
+
+/// The C library and its version, if it tells.
+#[cfg(target_env = "gnu")]
+pub fn c_library() -> Option<String> {
+    // SAFETY: it takes nothing and gives a C string that is there as long as the process.
+    let version = unsafe { CStr::from_ptr(libc::gnu_get_libc_version()) };
+    Some(format!("glibc {}", version.to_str().ok()?))
+}
+
+/// The C library and its version, if it tells.
+#[cfg(not(target_env = "gnu"))]
+pub fn c_library() -> Option<String> {
+    None
 }
 
 /// The first processor's `model name` in the text of `/proc/cpuinfo` (not every architecture has one).

@@ -43,7 +43,7 @@ pub fn field_kib(text: &str, name: &str) -> Option<u64> {
 ///
 /// A limit may be set on any ancestor. Inside a container the path can name folders that are not visible; those are
 /// skipped when they are read.
-fn group_folders(groups: &str) -> Vec<PathBuf> {
+pub fn group_folders(groups: &str) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     for line in groups.lines() {
         let mut parts = line.splitn(3, ':');
@@ -72,8 +72,8 @@ fn group_available_bytes(folder: &Path) -> Option<u64> {
     left_bytes(&limit, &used, cache)
 }
 
-/// The value of a `name 123` line as in a group's `memory.stat`.
-fn stat_value(stat: &str, name: &str) -> Option<u64> {
+/// The value of a `name 123` line as in a group's `memory.stat` and in `/proc/vmstat`.
+pub fn stat_value(stat: &str, name: &str) -> Option<u64> {
     stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
@@ -134,6 +134,32 @@ impl Mapping {
         // kernel refuses; the memory is good all the same.
         let _ = unsafe { madvise(mapping.start.cast(), mapping.length_bytes.get(), MmapAdvise::MADV_HUGEPAGE) };
         Ok(mapping)
+    }
+
+    /// Maps `bytes` (rounded up to whole pages) that are never backed by hugepages.
+    pub fn small_pages(bytes: usize) -> nix::Result<Self> {
+        let length_bytes = bytes.checked_next_multiple_of(page_bytes()).and_then(NonZeroUsize::new);
+        let mapping = Self::new(length_bytes.ok_or(nix::Error::ENOMEM)?)?;
+        // SAFETY: the range is the whole mapping, and the advice changes nothing of its contents. A kernel without
+        // hugepages refuses, and has none to keep off.
+        let _ = unsafe { madvise(mapping.start.cast(), mapping.length_bytes.get(), MmapAdvise::MADV_NOHUGEPAGE) };
+        Ok(mapping)
+    }
+
+    /// Gives whole pages back to the kernel; they read as zero when they are touched again.
+    ///
+    /// # Panics
+    ///
+    /// If they are not all inside the mapping.
+    pub fn give_back(&mut self, offset_bytes: usize, bytes: usize) -> nix::Result<()> {
+        let end_bytes = offset_bytes.checked_add(bytes);
+        assert!(
+            end_bytes.is_some_and(|end| end <= self.length_bytes.get()),
+            "{offset_bytes} + {bytes} is outside the mapping"
+        );
+        // SAFETY: the range is inside the mapping, which is owned by `self`, and nobody counts on its contents: nothing
+        // here reads them.
+        unsafe { madvise(self.start.add(offset_bytes).cast(), bytes, MmapAdvise::MADV_DONTNEED) }
     }
 
     /// The aligned addresses inside of a mapping made by [`hugepages`](Self::hugepages), for as many bytes as were

@@ -1,133 +1,112 @@
 //! What a child's main thread is doing, shared with its canaries.
 //!
-//! [`child`](crate::child) sets the phase, the [`canary`](crate::canary) threads read it before and after every
-//! measurement, and [`report`](crate::report) prints one row for each phase.
+//! Each [`scenario`](crate::scenario) has a list of phases; [`stage`](crate::stage) sets the current one, the
+//! [`canary`](crate::canary) threads read it before and after every measurement, and [`report`](crate::report) prints
+//! one row for each.
 
-use std::fmt;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use serde::{Deserialize, Serialize};
+use crate::record::Span;
 
-/// One stretch of the replay. Busy and quiet phases alternate, but for the first two quiet ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// The map is allocated and filled to its last free slot.
-    Fill,
-    /// The allocator makes memory warm for the table to come, if it was asked to; the main thread waits for it.
-    Prewarm,
-    /// Nothing happens: what the canaries feel here is the machine, not the allocator.
-    Control,
-    /// The one insert that makes the map double.
-    Doubling,
-    /// The doubled map is left alone for a moment, and then every entry is read and checked.
-    AfterDoubling,
-    /// The map is dropped.
-    Drop,
-    /// Nothing happens any more; an allocator may still be giving memory back.
-    Idle,
+/// One stretch of a scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Phase {
+    /// Its name in tables, in lower case.
+    pub name: &'static str,
+    /// Whether the main thread works on memory in it.
+    pub is_busy: bool,
 }
 
 impl Phase {
-    /// Every phase, in the order in which a replay goes through them.
-    pub const ALL: [Self; 7] =
-        [Self::Fill, Self::Prewarm, Self::Control, Self::Doubling, Self::AfterDoubling, Self::Drop, Self::Idle];
-
-    /// The position in [`Phase::ALL`].
-    pub const fn index(self) -> usize {
-        self as usize
+    /// A phase in which the main thread works on memory.
+    pub const fn busy(name: &'static str) -> Self {
+        Self { name, is_busy: true }
     }
 
-    /// Whether the main thread works on memory in this phase.
-    pub const fn is_busy(self) -> bool {
-        matches!(self, Self::Fill | Self::Doubling | Self::Drop)
-    }
-
-    /// The phases to charge for a measurement that began in `begin` and ended in `end`.
-    ///
-    /// A wait that starts in a busy phase may end only after it (the doubling ends by freeing the old table), and a
-    /// wait that starts in a quiet phase may be caused by the busy one that follows, or even outlast it. So a
-    /// measurement that saw the phase change belongs to every busy phase it touched; one that did not belongs where it
-    /// was.
-    pub fn charged(begin: Self, end: Self) -> impl Iterator<Item = Self> {
-        let touched = move |phase: &Self| begin <= *phase && *phase <= end;
-        let busy = Self::ALL.into_iter().any(|phase| touched(&phase) && phase.is_busy());
-        Self::ALL.into_iter().filter(move |phase| touched(phase) && (phase.is_busy() || !busy))
+    /// A phase in which nothing happens but what the allocator does by itself.
+    pub const fn quiet(name: &'static str) -> Self {
+        Self { name, is_busy: false }
     }
 }
 
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Fill => "fill",
-            Self::Prewarm => "prewarm",
-            Self::Control => "idle before (control)",
-            Self::Doubling => "doubling",
-            Self::AfterDoubling => "after doubling",
-            Self::Drop => "drop",
-            Self::Idle => "idle afterwards",
-        })
-    }
-}
-
-/// Where the replay is.
+/// Where the child is. Two moments are equal if no phase began or ended between them: a phase that comes again is
+/// another moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
-    /// In a phase.
-    In(Phase),
-    /// Between two: the harness is at work, and what is felt now says nothing of the allocator.
-    Between,
-    /// It is over.
-    Ended,
-}
+pub struct Moment(u32);
 
 impl Moment {
-    /// The phases to charge for a measurement that began at one moment and ended at another. What began or ended
-    /// between two phases belongs to the one it touched.
-    pub fn charged(begin: Self, end: Self) -> impl Iterator<Item = Phase> {
-        let span = match (begin, end) {
-            (Self::In(begin), Self::In(end)) => Some((begin, end)),
-            (Self::In(only), _) | (_, Self::In(only)) => Some((only, only)),
-            _ => None,
-        };
-        span.into_iter().flat_map(|(begin, end)| Phase::charged(begin, end))
+    const BETWEEN: u8 = u8::MAX - 1;
+    const ENDED: u8 = u8::MAX;
+
+    const fn place(self) -> u8 {
+        self.0.to_le_bytes()[0]
     }
+
+    /// The phase's position in the scenario's list; `None` between two, where the harness is at work and what is felt
+    /// says nothing of the allocator.
+    pub fn phase(self) -> Option<usize> {
+        (self.place() < Self::BETWEEN).then(|| usize::from(self.place()))
+    }
+
+    /// Whether it is all over.
+    pub const fn is_end(self) -> bool {
+        self.place() == Self::ENDED
+    }
+}
+
+/// The phases to charge for a wait during which a phase began or ended, each once, and from when on it counts.
+///
+/// A wait that starts in a busy phase may end only after it (a doubling ends by freeing the old table), and a wait that
+/// starts in a quiet phase may be caused by the busy one that follows, or even outlast it. So the whole of it belongs to
+/// every busy phase it touched, or to the quiet ones if it touched none. Only what it lasted before the first phase that
+/// it touched, while the harness was at work, does not count.
+pub fn charged<'spans>(spans: &'spans [Span], wait: &Range<u64>) -> (u64, Vec<&'spans str>) {
+    let is_touched = |span: &&Span| span.start_ns < wait.end && wait.start < span.end_ns;
+    let touched = || spans.iter().filter(is_touched);
+    let from_ns = touched().next().map_or(wait.start, |first| first.start_ns.max(wait.start));
+    let any_busy = touched().any(|span| span.is_busy);
+    let mut names: Vec<_> =
+        touched().filter(|span| span.is_busy || !any_busy).map(|span| span.phase.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    (from_ns, names)
 }
 
 /// The current moment, set by one thread and read by the canaries.
 #[derive(Debug)]
-pub struct PhaseCell(AtomicU8);
+pub struct PhaseCell(AtomicU32);
 
 impl PhaseCell {
-    const BETWEEN: u8 = u8::MAX - 1;
-    const ENDED: u8 = u8::MAX;
-
     /// A cell before the first phase.
     pub const fn new() -> Self {
-        Self(AtomicU8::new(Self::BETWEEN))
+        Self(AtomicU32::new(Moment::BETWEEN as u32))
     }
 
-    /// Enters `phase`.
-    pub fn set(&self, phase: Phase) {
-        self.0.store(phase as u8, Ordering::SeqCst);
+    /// Enters the phase at `index`, which is below 254.
+    pub fn set(&self, index: usize) {
+        self.step(u8::try_from(index).unwrap_or(Moment::BETWEEN));
     }
 
     /// Leaves the phase; the next one comes later.
     pub fn leave(&self) {
-        self.0.store(Self::BETWEEN, Ordering::SeqCst);
+        self.step(Moment::BETWEEN);
     }
 
     /// Tells the canaries to stop.
     pub fn end(&self) {
-        self.0.store(Self::ENDED, Ordering::SeqCst);
+        self.step(Moment::ENDED);
+    }
+
+    /// Goes to a place; the bytes above it count the steps. Only one thread steps.
+    fn step(&self, place: u8) {
+        let steps = (self.0.load(Ordering::SeqCst) >> 8).wrapping_add(1);
+        self.0.store((steps << 8) | u32::from(place), Ordering::SeqCst);
     }
 
     /// The moment now.
     pub fn get(&self) -> Moment {
-        match self.0.load(Ordering::SeqCst) {
-            Self::ENDED => Moment::Ended,
-            index => Phase::ALL.get(usize::from(index)).map_or(Moment::Between, |phase| Moment::In(*phase)),
-        }
+        Moment(self.0.load(Ordering::SeqCst))
     }
 }
 
@@ -141,54 +120,62 @@ impl Default for PhaseCell {
 mod tests {
     use super::*;
 
-    fn charged(begin: Phase, end: Phase) -> Vec<Phase> {
-        Phase::charged(begin, end).collect()
+    /// Spans of ten nanoseconds with one between each and the next.
+    fn spans(names: &[&str]) -> Vec<Span> {
+        let span = |(start_ns, name): (u64, &&str)| Span {
+            phase: (*name).to_owned(),
+            is_busy: !matches!(*name, "control" | "after" | "idle"),
+            start_ns,
+            end_ns: start_ns + 9,
+        };
+        (0..).step_by(10).zip(names).map(span).collect()
+    }
+
+    const ONCE: &[&str] = &["control", "doubling", "after", "drop", "idle"];
+    const AGAIN: &[&str] = &["wave", "free", "wave", "free"];
+
+    fn phases(names: &[&str], wait: Range<u64>) -> Vec<String> {
+        charged(&spans(names), &wait).1.into_iter().map(str::to_owned).collect()
     }
 
     #[test]
-    fn index_is_the_position_in_all() {
-        for (index, phase) in Phase::ALL.into_iter().enumerate() {
-            assert_eq!(phase.index(), index);
-        }
+    fn a_wait_across_a_change_is_charged_to_the_busy_side() {
+        assert_eq!(phases(ONCE, 5..12), ["doubling"]);
+        assert_eq!(phases(ONCE, 15..22), ["doubling"]);
+        assert_eq!(phases(ONCE, 25..45), ["drop"]);
+        assert_eq!(phases(ONCE, 15..32), ["doubling", "drop"]);
+        assert_eq!(phases(&["control", "after"], 5..15), ["after", "control"]);
     }
 
     #[test]
-    fn a_measurement_inside_a_phase_is_charged_to_it() {
-        for phase in Phase::ALL {
-            assert_eq!(charged(phase, phase), [phase]);
-        }
+    fn phases_that_come_again_are_charged_once() {
+        assert_eq!(phases(AGAIN, 15..25), ["free", "wave"]);
+        assert_eq!(phases(AGAIN, 5..25), ["free", "wave"]);
+        assert_eq!(phases(&["wave", "idle", "wave"], 15..25), ["wave"]);
     }
 
     #[test]
-    fn a_measurement_across_a_change_is_charged_to_the_busy_side() {
-        assert_eq!(charged(Phase::Control, Phase::Doubling), [Phase::Doubling]);
-        assert_eq!(charged(Phase::Doubling, Phase::AfterDoubling), [Phase::Doubling]);
-        assert_eq!(charged(Phase::AfterDoubling, Phase::Idle), [Phase::Drop]);
-        assert_eq!(charged(Phase::Doubling, Phase::Drop), [Phase::Doubling, Phase::Drop]);
+    fn what_a_wait_lasted_before_the_first_phase_does_not_count() {
+        let spans = spans(ONCE);
+        assert_eq!(charged(&spans[1..], &(3..15)), (10, vec!["doubling"]));
+        assert_eq!(charged(&spans, &(12..50)), (12, vec!["doubling", "drop"]));
+        assert_eq!(charged(&spans, &(15..70)).0, 15, "what ends between two phases is charged in full");
+        assert!(charged(&spans, &(19..20)).1.is_empty());
     }
 
     #[test]
-    fn what_touches_one_phase_and_none_is_charged_to_the_phase() {
-        let charged = |begin, end| Moment::charged(begin, end).collect::<Vec<_>>();
-        let [fill, control, doubling] = [Phase::Fill, Phase::Control, Phase::Doubling].map(Moment::In);
-        assert_eq!(charged(fill, Moment::Between), [Phase::Fill]);
-        assert_eq!(charged(Moment::Between, doubling), [Phase::Doubling]);
-        assert_eq!(charged(control, Moment::Ended), [Phase::Control]);
-        assert_eq!(charged(Moment::Between, Moment::Between), []);
-        assert_eq!(charged(fill, control), [Phase::Fill], "the phase that was left out is not charged");
-    }
-
-    #[test]
-    fn the_cell_gives_back_what_was_set_until_the_end() {
+    fn the_cell_tells_a_phase_from_the_same_one_later() {
         let cell = PhaseCell::new();
-        assert_eq!(cell.get(), Moment::Between);
-        for phase in Phase::ALL {
-            cell.set(phase);
-            assert_eq!(cell.get(), Moment::In(phase));
-        }
+        assert_eq!(cell.get().phase(), None);
+        cell.set(3);
+        let first = cell.get();
+        assert_eq!((first, first.phase()), (cell.get(), Some(3)));
         cell.leave();
-        assert_eq!(cell.get(), Moment::Between);
+        assert_eq!((cell.get().phase(), cell.get().is_end()), (None, false));
+        cell.set(3);
+        assert_eq!(cell.get().phase(), Some(3));
+        assert_ne!(cell.get(), first);
         cell.end();
-        assert_eq!(cell.get(), Moment::Ended);
+        assert_eq!((cell.get().phase(), cell.get().is_end()), (None, true));
     }
 }

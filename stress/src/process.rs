@@ -1,20 +1,29 @@
-//! A process that is watched while it runs and does not outlive the wish to run it.
+//! A process that is watched while it runs, and that neither it nor what it starts outlives the wish to run it.
 //!
-//! [`harness`](crate::harness) runs both the build and the children through this.
+//! [`candidates`](crate::candidates) runs the build, [`harness`](crate::harness) the children and
+//! [`clients`](crate::clients) the clients through this.
 
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+
 /// How often a running child and the wish to stop are looked at.
 const POLL_PERIOD: Duration = Duration::from_millis(20);
 
-/// A child process that does not outlive this value.
+/// A child process that does not outlive this value, and leads a process group that does not either.
 #[derive(Debug)]
-pub struct Running(Child);
+pub struct Running {
+    child: Child,
+    is_reaped: bool,
+}
 
 /// How the wait for a child ended; in the last two cases it was killed.
 #[derive(Debug)]
@@ -28,20 +37,27 @@ pub enum Ended {
 }
 
 impl Running {
-    /// Starts the command.
+    /// Starts the command in a process group of its own: it does not get the terminal's Ctrl-C, so that it ends in one
+    /// way only, and what it has started ends with it.
     pub fn start(command: &mut Command) -> io::Result<Self> {
-        command.spawn().map(Self)
+        let child = command.process_group(0).spawn()?;
+        Ok(Self { child, is_reaped: false })
+    }
+
+    /// The number of the process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Collects what the process writes to its standard error, if that is a pipe.
     pub fn messages(&mut self) -> JoinHandle<String> {
-        collect(self.0.stderr.take())
+        collect(self.child.stderr.take())
     }
 
     /// Receives the lines that the process writes to its standard output, if that is a pipe.
     pub fn lines(&mut self) -> Receiver<String> {
         let (sender, receiver) = mpsc::channel();
-        if let Some(pipe) = self.0.stdout.take() {
+        if let Some(pipe) = self.child.stdout.take() {
             // Ends with the pipe; a line that is no text ends it as well.
             let send = move |line: io::Result<String>| line.is_ok_and(|line| sender.send(line).is_ok());
             thread::spawn(move || BufReader::new(pipe).lines().all(send));
@@ -51,7 +67,7 @@ impl Running {
 
     /// The process's standard input, if that is a pipe and was not taken before.
     pub fn input(&mut self) -> Option<ChildStdin> {
-        self.0.stdin.take()
+        self.child.stdin.take()
     }
 
     /// Waits for the end. The process is killed and reaped if `interrupted` is set or it takes longer than `limit`.
@@ -73,30 +89,45 @@ impl Running {
         let started = Instant::now();
         loop {
             if interrupted.load(Ordering::Relaxed) {
-                self.kill();
-                return Ok(Ended::Interrupted);
+                return self.kill().map(|_| Ended::Interrupted);
             }
-            if let Some(status) = self.0.try_wait()? {
-                return Ok(Ended::Exited(status));
+            if self.has_ended()? {
+                return self.kill().map(Ended::Exited);
             }
             if started.elapsed() > limit {
-                self.kill();
-                return Ok(Ended::TimedOut);
+                return self.kill().map(|_| Ended::TimedOut);
             }
             meanwhile(POLL_PERIOD)?;
         }
     }
 
-    fn kill(&mut self) {
-        // Both fail only if the child has been reaped already, which is what they are for.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+    /// Whether the process has ended; it stays to be reaped.
+    fn has_ended(&self) -> io::Result<bool> {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        Ok(waitid(Id::Pid(self.group()), flags)? != WaitStatus::StillAlive)
+    }
+
+    /// Kills what is left of the group and reaps the process, which keeps its status if it has ended before.
+    fn kill(&mut self) -> io::Result<ExitStatus> {
+        // Until the process is reaped nobody else is given its number.
+        if !self.is_reaped {
+            // Fails if nobody is left, which is what it is for.
+            let _ = killpg(self.group(), Signal::SIGKILL);
+        }
+        let status = self.child.wait()?;
+        self.is_reaped = true;
+        Ok(status)
+    }
+
+    fn group(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.kill();
+        // Nobody is left to be told.
+        let _ = self.kill();
     }
 }
 
@@ -125,7 +156,7 @@ mod tests {
 
     fn is_gone(running: &Running) -> bool {
         // A process that was reaped is not there any more, and one that was only killed still is.
-        !std::path::Path::new(&format!("/proc/{}", running.0.id())).exists()
+        !std::path::Path::new(&format!("/proc/{}", running.pid())).exists()
     }
 
     #[test]
@@ -140,6 +171,21 @@ mod tests {
         let mut running = cat();
         assert!(matches!(running.wait(&AtomicBool::new(false), Duration::ZERO).unwrap(), Ended::TimedOut));
         assert!(is_gone(&running));
+    }
+
+    #[test]
+    fn what_a_process_started_ends_with_it() {
+        // What is left behind holds the pipe open, so that the last line would come after an hour.
+        for (script, is_interrupted) in [("sleep 3600 & echo words", false), ("sleep 3600 & sleep 3600", true)] {
+            let mut running =
+                Running::start(Command::new("/bin/sh").args(["-c", script]).stdout(Stdio::piped())).unwrap();
+            let lines = running.lines();
+            let ended = running.wait(&AtomicBool::new(is_interrupted), Duration::MAX).unwrap();
+            match ended {
+                Ended::Exited(status) => assert!(status.success() && lines.iter().eq(["words"]), "{status}"),
+                ended => assert!(matches!(ended, Ended::Interrupted) && lines.iter().next().is_none()),
+            }
+        }
     }
 
     #[test]

@@ -5,12 +5,14 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
+use crate::sizes::{needed_bytes, usable_bytes};
+
 /// Bytes of one bucket: a key of 8 bytes, a value of 16, and one control byte of the hash table.
 pub const BUCKET_BYTES: u64 = 25;
 /// Control bytes beyond one for each bucket: a probe reads a group of them, also at the end of the table.
 const CONTROL_GROUP_BYTES: u64 = 16;
 /// More than a replay allocates beside its tables, its canaries' blocks counted once.
-const BESIDE_BYTES: u64 = 256 << 20;
+pub const BESIDE_BYTES: u64 = 256 << 20;
 
 /// How large the table is before it doubles: a power of two of buckets, of which seven eighths can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +27,7 @@ pub enum SizeError {
     #[error(
         "{} entries (7/8 of 2^{} buckets) need {} MiB at the peak, but only {} MiB may be used of the {} MiB available; \
          --keys {} would fit",
-        wanted.entries(), wanted.buckets_log2(), wanted.peak_bytes() >> 20, Size::usable_bytes(*available_bytes) >> 20,
+        wanted.entries(), wanted.buckets_log2(), needed_bytes(wanted.replay_bytes()) >> 20, usable_bytes(*available_bytes) >> 20,
         available_bytes >> 20, fitting.entries()
     )]
     TooBig {
@@ -39,7 +41,7 @@ pub enum SizeError {
     /// Not even the smallest size fits.
     #[error(
         "only {} KiB of memory are available; the smallest replay ({} entries) needs {} KiB",
-        available_bytes >> 10, Size::SMALLEST.entries(), Size::SMALLEST.peak_bytes() >> 10
+        available_bytes >> 10, Size::SMALLEST.entries(), needed_bytes(Size::SMALLEST.replay_bytes()) >> 10
     )]
     NothingFits {
         /// The memory there is.
@@ -70,30 +72,24 @@ impl Size {
         (buckets.is_power_of_two() && (Self::SMALLEST..=Self::LARGEST).contains(&size)).then_some(size)
     }
 
-    /// The largest size, at most `most`, whose peak is within `bytes`.
+    /// The largest size, at most `most`, for whose replay `bytes` are enough, beside what the harness takes.
     pub fn largest_within(bytes: u64, most: Self) -> Option<Self> {
         (Self::SMALLEST.buckets_log2..=most.buckets_log2)
             .rev()
             .map(|buckets_log2| Self { buckets_log2 })
-            .find(|size| size.peak_bytes() <= bytes)
+            .find(|size| needed_bytes(size.replay_bytes()) <= bytes)
     }
 
     /// The size to run: the one asked for if it fits, else (nothing asked) the largest up to the incident's own that
     /// leaves half of the available memory alone.
     pub fn choose(keys: Option<u64>, available_bytes: u64) -> Result<Self, SizeError> {
-        let usable_bytes = Self::usable_bytes(available_bytes);
-        let fitting =
-            Self::largest_within(usable_bytes, Self::LARGEST).ok_or(SizeError::NothingFits { available_bytes })?;
+        let fitting = Self::largest_within(usable_bytes(available_bytes), Self::LARGEST);
+        let fitting = fitting.ok_or(SizeError::NothingFits { available_bytes })?;
         match keys.map(Self::holding) {
             Some(wanted) if wanted > fitting => Err(SizeError::TooBig { wanted, fitting, available_bytes }),
             Some(wanted) => Ok(wanted),
             None => Ok(Self::largest_within(available_bytes / 2, Self::INCIDENT).unwrap_or(Self::SMALLEST)),
         }
-    }
-
-    /// What a replay may use when its size is asked for: the rest keeps the machine out of swapping and killing.
-    pub const fn usable_bytes(available_bytes: u64) -> u64 {
-        available_bytes / 10 * 9
     }
 
     /// The power of two of the buckets.
@@ -261,9 +257,22 @@ mod tests {
     #[test]
     fn the_default_leaves_half_of_the_memory() {
         assert_eq!(Size::choose(None, 64 * GIB), Ok(Size::INCIDENT));
-        assert_eq!(Size::choose(None, 10 * GIB), Ok(Size::INCIDENT));
+        assert_eq!(Size::choose(None, 11 * GIB), Ok(Size::INCIDENT));
         assert_eq!(Size::choose(None, 9 * GIB).map(Size::buckets_log2), Ok(25));
-        assert_eq!(Size::choose(None, 6 << 20), Ok(Size::SMALLEST));
+        assert_eq!(Size::choose(None, 500 << 20), Ok(Size::SMALLEST));
+    }
+
+    #[test]
+    fn all_that_is_taken_must_fit() {
+        // The tables of the smallest replay are 5 MiB, but 388 MiB are taken.
+        let error = Size::choose(None, 150 << 20).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "only 153600 KiB of memory are available; the smallest replay (57344 entries) needs 398016 KiB"
+        );
+        let error = Size::choose(Some(4_000_000), 600 << 20).unwrap_err().to_string();
+        let said = "7340032 entries (7/8 of 2^23 buckets) need 984 MiB at the peak, but only 540 MiB may be used";
+        assert!(error.starts_with(said) && error.ends_with("--keys 1835008 would fit"), "{error}");
     }
 
     #[test]
@@ -271,7 +280,7 @@ mod tests {
         let error = Size::choose(Some(58_720_256), 4 * GIB).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "58720256 entries (7/8 of 2^26 buckets) need 4800 MiB at the peak, but only 3686 MiB may be used of the 4096 MiB available; \
+            "58720256 entries (7/8 of 2^26 buckets) need 5184 MiB at the peak, but only 3686 MiB may be used of the 4096 MiB available; \
              --keys 29360128 would fit"
         );
         assert_eq!(Size::choose(Some(29_360_128), 4 * GIB).map(Size::entries), Ok(29_360_128));

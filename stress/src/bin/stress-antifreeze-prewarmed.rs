@@ -1,5 +1,5 @@
-//! The incident replay with `antifreeze` as the global allocator, asked for the doubled table before the map doubles;
-//! started by the harness.
+//! Plays a scenario with `antifreeze` as the global allocator, asked for memory before it is needed; started by the
+//! harness.
 
 use std::process::ExitCode;
 

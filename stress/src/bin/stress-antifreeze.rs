@@ -1,4 +1,4 @@
-//! The incident replay with `antifreeze` as the global allocator; started by the harness.
+//! Plays a scenario with `antifreeze` as the global allocator; started by the harness.
 
 use std::process::ExitCode;
 

@@ -1,11 +1,10 @@
-//! The incident replay on hugepages that were faulted in beforehand, under an allocator that only counts upwards:
-//! what no allocator can undercut. Started by the harness.
+//! Plays a scenario on hugepages that were faulted in beforehand, under an allocator that only counts upwards: what no
+//! allocator can undercut. Started by the harness.
 
 use std::process::ExitCode;
 
 use stress::hooks::Hooks;
 use stress::limit::Limit;
-use stress::table::Size;
 
 #[global_allocator]
 static GLOBAL: Limit = Limit::new();
@@ -21,8 +20,8 @@ impl Hooks for OfLimit {
         true
     }
 
-    fn fault_in(&self, size: Size) -> Result<(), String> {
-        GLOBAL.fault_in(size.replay_bytes())
+    fn fault_in(&self, bytes: u64) -> Result<(), String> {
+        GLOBAL.fault_in(bytes)
     }
 }
 

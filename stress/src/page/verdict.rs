@@ -1,0 +1,168 @@
+//! The top of the page: whether the targets are met, and who froze for how long.
+
+use maud::{Markup, html};
+
+use super::scale::{Scale, decade_above, decade_below, time_tick};
+use super::selection::{CONTROL, Lane, Selection};
+use super::timeline::class;
+use crate::candidates::LIMIT;
+use crate::record::time;
+use crate::report::{Outcome, Report};
+use crate::summary::Wait;
+use crate::targets::{Target, TargetResult, Verdict};
+
+/// Whether this project's allocators keep what they promise, and between what the freezes lie, in plain words.
+pub fn words(report: &Report, selection: &Selection<'_>) -> Markup {
+    html! {
+        div.verdict.(outcome_class(report.outcome())) {
+            (sentence(report))
+            (extremes(selection))
+        }
+    }
+}
+
+/// Who froze least and who froze most, the limit left aside: nobody can use it.
+fn extremes(selection: &Selection<'_>) -> Markup {
+    let freezes = longest_freezes(selection);
+    let usable: Vec<_> = freezes.iter().filter(|freeze| freeze.lane.name != LIMIT).collect();
+    let (Some(least), Some(most)) = (usable.first(), usable.last()) else { return html! {} };
+    html! {
+        p {
+            "Once the preparation was over, another thread had to wait at most "
+            strong { (time(least.wait.worst_any_round_ns)) } " under " (least.lane.name)
+            @if usable.len() > 1 { ", and " strong { (time(most.wait.worst_any_round_ns)) } " under " (most.lane.name) }
+            "."
+            @if let Some(noise_ns) = noise_ns(selection) {
+                " Before that, with nothing going on, this machine let one wait up to " (time(noise_ns)) "."
+            }
+        }
+    }
+}
+
+/// The longest wait of any round in the control: what the machine does by itself.
+fn noise_ns(selection: &Selection<'_>) -> Option<u64> {
+    let waits = selection.lanes.iter().flat_map(|lane| &lane.summary.waits);
+    waits.filter(|wait| wait.phase == CONTROL).map(|wait| wait.worst_any_round_ns).max()
+}
+
+fn outcome_class(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Met => "met",
+        Outcome::Missed => "missed",
+        Outcome::Unjudged | Outcome::Nothing => "unjudged",
+    }
+}
+
+/// One sentence with a mark.
+fn sentence(report: &Report) -> Markup {
+    let (mark, word, rest) = match report.outcome() {
+        Outcome::Met => ("✓", "Met.", "This project’s allocators met every target that applies to them."),
+        Outcome::Missed => ("✗", "Missed.", "An allocator of this project missed a target; below it says which."),
+        Outcome::Unjudged => {
+            ("–", "Not judged.", "No target was missed, but this run cannot tell of every one; below it says why.")
+        }
+        Outcome::Nothing => ("–", "Not judged.", "No allocator of this project took part, or no target applies to it."),
+    };
+    html! { p.result { span.mark aria-hidden="true" { (mark) } strong { (word) } " " (rest) } }
+}
+
+/// The targets, each with what every allocator came to.
+pub fn targets(report: &Report) -> Markup {
+    html! {
+        ul.targets {
+            @for target in &report.targets { (target_item(target)) }
+        }
+    }
+}
+
+fn target_item(target: &Target) -> Markup {
+    html! {
+        li {
+            p { (target.goal) "." }
+            ul.results {
+                @for result in &target.results { (result_item(result)) }
+                @if target.results.is_empty() { li { "not measured" } }
+            }
+        }
+    }
+}
+
+fn result_item(result: &TargetResult) -> Markup {
+    let (class, mark, word) = match &result.verdict {
+        Verdict::Met => ("met", "✓", "met"),
+        Verdict::Missed => ("missed", "✗", "missed"),
+        Verdict::Unjudged(_) => ("unjudged", "–", "not judged"),
+        Verdict::Shown => ("unjudged", "", ""),
+    };
+    html! {
+        li.(class) {
+            span.who { (result.allocator) }
+            span.value { (result.value) }
+            span.word { span aria-hidden="true" { (mark) } " " (word) }
+            @if let Verdict::Unjudged(why) = &result.verdict { span.why { (why) } }
+        }
+    }
+}
+
+/// One allocator's longest wait after the control.
+struct Freeze<'a> {
+    lane: &'a Lane<'a>,
+    wait: &'a Wait,
+}
+
+/// A bar for each allocator: the longest that any of its canaries waited after the control, shortest first.
+pub fn freezes(selection: &Selection<'_>) -> Markup {
+    let freezes = longest_freezes(selection);
+    let Some(longest) = freezes.last() else { return html! {} };
+    let lowest = decade_below(freezes[0].wait.worst_any_round_ns / 3);
+    let scale = Scale::decades(lowest, decade_above(longest.wait.worst_any_round_ns), 0.0, 100.0);
+    html! {
+        figure.freezes {
+            figcaption {
+                h2 { "Who froze, and for how long" }
+                p { "The longest that another thread of the process had to wait in any phase after the control, in any "
+                    "round, on a logarithmic scale." }
+            }
+            div.bars {
+                @for freeze in &freezes { (bar(freeze, &scale)) }
+                div.scale aria-hidden="true" {
+                    div.track { @for tick in scale.ticks(9) {
+                        span style={ "left:" (percent(&scale, tick)) "%" } { (time_tick(tick)) }
+                    } }
+                }
+            }
+        }
+    }
+}
+
+/// The freezes of all allocators, the shortest first.
+fn longest_freezes<'a>(selection: &'a Selection<'a>) -> Vec<Freeze<'a>> {
+    let mut freezes: Vec<_> = selection.lanes.iter().filter_map(|lane| freeze(selection, lane)).collect();
+    freezes.sort_by_key(|freeze| freeze.wait.worst_any_round_ns);
+    freezes
+}
+
+fn freeze<'a>(selection: &Selection<'a>, lane: &'a Lane<'a>) -> Option<Freeze<'a>> {
+    let counts = |wait: &&Wait| selection.counted().any(|phase| phase == wait.phase);
+    let wait = lane.summary.waits.iter().filter(counts).max_by_key(|wait| wait.worst_any_round_ns)?;
+    Some(Freeze { lane, wait })
+}
+
+fn bar(freeze: &Freeze<'_>, scale: &Scale) -> Markup {
+    let Freeze { lane, wait } = freeze;
+    html! {
+        div.row.(class(lane)) {
+            span.who { (lane.name) }
+            div.track aria-hidden="true" {
+                @for tick in scale.ticks(9) { i style={ "left:" (percent(scale, tick)) "%" } {} }
+                b style={ "width:" (percent(scale, wait.worst_any_round_ns as f64)) "%" } {}
+            }
+            span.value { (time(wait.worst_any_round_ns)) }
+            span.note { "“" (wait.kind) "” during “" (wait.phase) "”" }
+        }
+    }
+}
+
+fn percent(scale: &Scale, value: f64) -> String {
+    format!("{:.1}", scale.at(value))
+}
