@@ -5,7 +5,7 @@
 //! A canary's turns are due once in a period, on a schedule that does not move. A turn counts from when the canary woke
 //! up for it, so that the lateness of timers is nobody's wait; but one that was due before the turn before was over
 //! counts from when it was due. Turns that fall into a wait are left out, and the
-//! [`Recorder`](crate::latency::Recorder) counts them. So whatever keeps a canary from its turns is in the record, also
+//! [`Recorder`] counts them. So whatever keeps a canary from its turns is in the record, also
 //! where it is in the part of a turn that is not measured.
 
 use std::hint::black_box;
