@@ -151,7 +151,7 @@ pub fn run_rounds(
         let first = (round as usize - 1) % candidates.len().max(1);
         for candidate in candidates.iter().cycle().skip(first).take(candidates.len()) {
             on_event(Event::Preparing { round, allocator: &candidate.allocator });
-            if !orders.cold && orders.plan.scenario().setting().is_backed() {
+            if orders.holds_memory() {
                 // Twice: the second time takes what the kernel gives out next when as much has just become free, as the
                 // child will find it. Most of that has been touched, and then all of it has.
                 for _ in 0..2 {
@@ -188,6 +188,13 @@ struct Partner<'a> {
     notes: Vec<String>,
 }
 
+impl Orders {
+    /// Whether memory that the host backs is held for the children.
+    fn holds_memory(&self) -> bool {
+        !self.cold && self.plan.scenario().setting().is_backed()
+    }
+}
+
 impl Partner<'_> {
     /// Hears one line of the child and does what it asks for.
     fn hear(&mut self, line: &str, on_event: &mut impl FnMut(Event<'_>)) -> Result<(), String> {
@@ -206,7 +213,7 @@ impl Partner<'_> {
                 on_event(Event::Phase { name: &name });
             }
             Ok(Line::About { bytes }) => {
-                if !self.orders.cold && self.orders.plan.scenario().setting().is_backed() {
+                if self.orders.holds_memory() {
                     self.ballast.refill(bytes, self.interrupted).map_err(|error| format!("memory to hold: {error}"))?;
                 }
                 self.ballast.let_go(bytes);
@@ -222,9 +229,7 @@ impl Partner<'_> {
                 self.answer();
             }
             Ok(Line::Report(record)) => {
-                let pid = self.observer.pid();
-                let seen = std::mem::replace(&mut self.observer, Observer::new(pid)).end()?;
-                self.report = Some((record, seen));
+                self.report = Some((record, self.observer.end()?));
                 self.answer();
             }
             Err(_) => self.stray.push(line.to_owned()),

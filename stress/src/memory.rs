@@ -4,6 +4,7 @@
 //! [`peak_rss_kib`]. Nothing read here takes `mmap_lock`: the files used are made from counters, unlike
 //! `/proc/self/smaps`.
 
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
@@ -86,13 +87,20 @@ fn left_bytes(limit: &str, used: &str, cache_bytes: u64) -> Option<u64> {
 
 /// Resident memory of this process now, in KiB.
 pub fn rss_kib() -> io::Result<u64> {
-    let statm = fs::read_to_string("/proc/self/statm")?;
+    rss_kib_of("self")
+}
+
+/// Resident memory of a process now, in KiB; it is named by its number, or `self`. Takes none of its locks: `statm` is
+/// made from counters.
+pub fn rss_kib_of(process: impl Display) -> io::Result<u64> {
+    let file = format!("/proc/{process}/statm");
+    let statm = fs::read_to_string(&file)?;
     let pages = resident_pages(&statm)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/self/statm is {statm:?}")))?;
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{file} is {statm:?}")))?;
     Ok(pages * page_bytes() as u64 / 1024)
 }
 
-/// The second number of `/proc/self/statm`.
+/// The second number of a `statm`.
 fn resident_pages(statm: &str) -> Option<u64> {
     statm.split_ascii_whitespace().nth(1)?.parse().ok()
 }

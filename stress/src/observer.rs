@@ -3,7 +3,7 @@
 //!
 //! Nothing read here takes the child's `mmap_lock`.
 
-use std::fs;
+use std::mem;
 use std::time::Duration;
 
 use lock_trace::{Options, Trace, Tracer};
@@ -21,7 +21,6 @@ const RING_BYTES: usize = 32 << 20;
 #[derive(Debug)]
 pub struct Observer {
     pid: u32,
-    page_kib: u64,
     rss: Vec<RssSample>,
     tracer: Option<Tracer>,
     trace: Option<Trace>,
@@ -39,12 +38,7 @@ pub struct Seen {
 impl Observer {
     /// An eye on the process; it sees memory from now on.
     pub fn new(pid: u32) -> Self {
-        Self { pid, page_kib: memory::page_bytes() as u64 / 1024, rss: Vec::new(), tracer: None, trace: None }
-    }
-
-    /// The process.
-    pub fn pid(&self) -> u32 {
-        self.pid
+        Self { pid, rss: Vec::new(), tracer: None, trace: None }
     }
 
     /// Begins to trace `mmap_lock`; says why that is not possible.
@@ -62,10 +56,8 @@ impl Observer {
         if at_ns.saturating_sub(last_ns) < RSS_PERIOD.as_nanos() as u64 {
             return;
         }
-        // `statm` is made from counters; a child that is gone has none any more.
-        let statm = fs::read_to_string(format!("/proc/{}/statm", self.pid)).unwrap_or_default();
-        let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
-        self.rss.extend(pages.map(|pages| RssSample { at_ns, rss_kib: pages * self.page_kib }));
+        // A child that is gone has no memory any more.
+        self.rss.extend(memory::rss_kib_of(self.pid).map(|rss_kib| RssSample { at_ns, rss_kib }));
     }
 
     /// Ends the trace, if one was begun and has not ended.
@@ -79,11 +71,11 @@ impl Observer {
         Ok(())
     }
 
-    /// Ends the trace and gives what was seen.
-    pub fn end(mut self) -> Result<Seen, String> {
+    /// Ends the trace and gives what was seen so far.
+    pub fn end(&mut self) -> Result<Seen, String> {
         self.look();
         self.end_trace()?;
-        Ok(Seen { rss: self.rss, trace: self.trace })
+        Ok(Seen { rss: mem::take(&mut self.rss), trace: self.trace.take() })
     }
 }
 

@@ -14,6 +14,7 @@ use crate::idle::{self, Back, IdleSample};
 use crate::memory;
 use crate::phase::{Phase, PhaseCell};
 use crate::record::{CanaryRecord, Figure, Record, Span, Unit};
+use crate::scenario::PREWARM;
 use crate::talk::{self, Line};
 
 /// Room for what is looked at while nothing happens: ten minutes.
@@ -142,6 +143,18 @@ impl<'hooks> Stage<'hooks> {
         self.ask(&Line::About { bytes })
     }
 
+    /// Has the allocator make one block of `block_bytes` warm in the phase `prewarm`, if it is the one that is asked
+    /// beforehand; `touches_bytes` are touched by that.
+    pub fn prewarm(&mut self, touches_bytes: u64, block_bytes: u64) -> Result<(), String> {
+        let hooks = self.hooks;
+        if hooks.prewarms() {
+            self.about_to_touch(touches_bytes)?;
+            let prewarmed = self.time(PREWARM, |_| hooks.prewarm(block_bytes))?;
+            prewarmed.into_iter().for_each(|prewarmed| self.note(prewarmed.to_string()));
+        }
+        Ok(())
+    }
+
     /// Says that the last phase is over. To be called before threads and the like are taken down, as that takes
     /// `mmap_lock` for writing; a scenario that has none need not, as [`end`](Self::end) does it.
     pub fn over(&self) -> Result<(), String> {
@@ -215,7 +228,8 @@ impl<'hooks> Stage<'hooks> {
     }
 }
 
-fn rss_kib() -> Result<u64, String> {
+/// Resident memory of this process, or a sentence that says why it cannot be read.
+pub fn rss_kib() -> Result<u64, String> {
     memory::rss_kib().map_err(|error| format!("resident memory: {error}"))
 }
 

@@ -11,7 +11,7 @@ use crate::candidates::{LIMIT, is_antifreeze};
 use crate::locks::LockSummary;
 use crate::phase::Phase;
 use crate::record::time;
-use crate::scenario::{CONTROL, Plan};
+use crate::scenario::{CONTROL, Plan, after_control};
 use crate::summary::{Summary, Wait};
 
 /// The most calls for writing of a process in stepped mode.
@@ -142,8 +142,7 @@ pub fn map_wait(summaries: &[Summary], before: &str, after: &str) -> Target {
 /// What the canaries felt in the phases after the control, beside what they felt under the limit, which never calls the
 /// kernel: at p99.9, as the longest wait of all is the machine's on one that others share.
 pub fn waits_beside_limit(summaries: &[Summary], phases: &[Phase]) -> Target {
-    let after: Vec<&str> =
-        phases.iter().skip_while(|phase| phase.name != CONTROL).skip(1).map(|phase| phase.name).collect();
+    let after: Vec<&str> = after_control(phases).iter().map(|phase| phase.name).collect();
     let goal = format!(
         "After \"{CONTROL}\" no canary waits in any phase at p99.9 more than {} longer than beside the limit",
         time(BESIDE_LIMIT_NS_MAX)

@@ -8,7 +8,7 @@ use lock_trace::IntervalKind;
 use crate::locks::LockSummary;
 use crate::record::{millis, time};
 use crate::report::Report;
-use crate::scenario::CONTROL;
+use crate::scenario::{CONTROL, after_control};
 use crate::summary::{Summary, Wait, distinct};
 
 /// A run is marked if a hugepage fault before it took so many times the best: its memory was not backed.
@@ -155,7 +155,8 @@ fn reading_of_faults(report: &Report) -> String {
 
 /// The longest wait of any canary after the control, in any round, and what the machine does by itself.
 fn reading_of_waits(report: &Report) -> String {
-    let counts = |wait: &&Wait| report.plan.phases_after_control().iter().any(|phase| phase.name == wait.phase);
+    let counted = after_control(report.plan.scenario().phases());
+    let counts = |wait: &&Wait| counted.iter().any(|phase| phase.name == wait.phase);
     let all = || report.summaries.iter().flat_map(|summary| &summary.waits);
     let said = |summary: &Summary| {
         let worst = summary.waits.iter().filter(counts).max_by_key(|wait| wait.worst_any_round_ns)?;

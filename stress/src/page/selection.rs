@@ -6,10 +6,9 @@ use crate::candidates::LIMIT;
 use crate::harness::Run;
 use crate::record::Span;
 use crate::report::Report;
+use crate::scenario::CONTROL;
 use crate::summary::{Summary, distinct};
 
-/// The quiet phase that tells how long waits are while nothing happens.
-pub const CONTROL: &str = "control";
 /// Colours that an allocator may have; one more, 0, is for the limit.
 const COLOURS: usize = 9;
 

@@ -3,11 +3,12 @@
 use maud::{Markup, html};
 
 use super::scale::{Scale, decade_above, decade_below, time_tick};
-use super::selection::{CONTROL, Lane, Selection};
+use super::selection::{Lane, Selection};
 use super::timeline::class;
 use crate::candidates::LIMIT;
 use crate::record::time;
 use crate::report::{Outcome, Report};
+use crate::scenario::CONTROL;
 use crate::summary::Wait;
 use crate::targets::{Target, TargetResult, Verdict};
 

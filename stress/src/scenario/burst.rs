@@ -11,9 +11,9 @@ use crate::candidates::PREWARMED;
 use crate::idle::Back;
 use crate::phase::Phase;
 use crate::record::{Unit, time};
-use crate::scenario::{Scenario, patience};
+use crate::scenario::{CONTROL, IDLE, Scenario, patience};
 use crate::sizes::{self, SizeError, said};
-use crate::stage::Stage;
+use crate::stage::{Stage, rss_kib};
 use crate::summary::Summary;
 use crate::table::BESIDE_BYTES;
 use crate::targets::{self, Target};
@@ -23,10 +23,8 @@ const USUAL_BYTES: u64 = 1 << 30;
 const LEAST_BYTES: u64 = 1 << 20;
 const SEED: u64 = 0x0b05_7000;
 
-const CONTROL: &str = "control";
 const ALLOCATE: &str = "burst";
 const FREE: &str = "free";
-const IDLE: &str = "idle after";
 
 const FIRST: &str = "first burst";
 const LAST: &str = "last burst";
@@ -116,10 +114,6 @@ impl Bursts {
         let back = Back::of(&samples, live_kib, stage.hooks().giving_back());
         Ok(Burst { took_ns: allocated_ns + freed_ns, rss_full_kib, rss_idle_kib: rss_kib()?, back })
     }
-}
-
-fn rss_kib() -> Result<u64, String> {
-    crate::memory::rss_kib().map_err(|error| format!("resident memory: {error}"))
 }
 
 impl Scenario for Bursts {

@@ -15,7 +15,7 @@ use crate::candidates::PREWARMED;
 use crate::memory_group;
 use crate::phase::Phase;
 use crate::record::{Figure, Span, Unit};
-use crate::scenario::{Scenario, patience};
+use crate::scenario::{CONTROL, IDLE, Scenario, patience};
 use crate::setting::Setting;
 use crate::sizes::{self, SizeError, said};
 use crate::stage::Stage;
@@ -32,11 +32,9 @@ const USUAL_BYTES: u64 = 1 << 30;
 const LEAST_BYTES: u64 = 256 << 20;
 const SEED: u64 = 0x3a7e;
 
-const CONTROL: &str = "control";
 const FLOOR: &str = "floor";
 const WAVE: &str = "wave";
 const FREE: &str = "free";
-const IDLE: &str = "idle after";
 
 const WAVES_DONE: &str = "waves done";
 const FAILED: &str = "failed allocations";

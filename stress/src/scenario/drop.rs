@@ -10,7 +10,7 @@ use crate::candidates::{LIMIT, PREWARMED};
 use crate::idle::{self, Back};
 use crate::phase::Phase;
 use crate::record::{Unit, time};
-use crate::scenario::{Scenario, patience};
+use crate::scenario::{CONTROL, IDLE, Scenario, patience};
 use crate::sizes::{self, SizeError, said};
 use crate::stage::Stage;
 use crate::summary::Summary;
@@ -25,9 +25,7 @@ const USUAL_BYTES: [u64; 2] = [1_825_361_100, 3_650_722_201];
 const MARK: u8 = 0xd0;
 
 const FILL: &str = "fill";
-const CONTROL: &str = "control";
 const DROP: &str = "drop";
-const IDLE: &str = "idle after";
 
 /// What can be chosen.
 #[derive(Clone, Debug, Args)]

@@ -19,7 +19,7 @@ use crate::candidates::PREWARMED;
 use crate::memory::HUGEPAGE_BYTES;
 use crate::phase::Phase;
 use crate::record::{Unit, time};
-use crate::scenario::{Scenario, patience};
+use crate::scenario::{CONTROL, IDLE, Scenario, patience};
 use crate::sizes::{self, SizeError, said};
 use crate::stage::Stage;
 use crate::summary::{Summary, median};
@@ -39,12 +39,10 @@ const USUAL_BYTES: u64 = 1 << 30;
 const CHILD_MARK: u8 = 0xcd;
 
 const FILL: &str = "fill";
-const CONTROL: &str = "control";
 const WRITE: &str = "write alone";
 const FORK: &str = "fork";
 const COPY: &str = "write beside child";
 const REAP: &str = "reap";
-const IDLE: &str = "idle after";
 
 /// What can be chosen.
 #[derive(Clone, Copy, Debug, Args)]

@@ -17,7 +17,7 @@ use crate::scenario::Scenario;
 use crate::scenario::replay::Replay;
 use crate::setting::Setting;
 use crate::sizes::{self, said};
-use crate::stage::Stage;
+use crate::stage::{Stage, rss_kib};
 use crate::summary::Summary;
 use crate::table::Size;
 use crate::targets::Target;
@@ -91,8 +91,7 @@ fn machine_huge_kib() -> Result<u64, String> {
 fn look(stage: &mut Stage<'_>, before_kib: u64) -> Result<(), String> {
     let huge_kib = machine_huge_kib()?.saturating_sub(before_kib);
     stage.figure("in hugepages", Some(huge_kib), Unit::Kib);
-    let rss_kib = memory::rss_kib().map_err(|error| format!("resident memory: {error}"))?;
-    stage.figure(HUGE_PART, Some(percent(huge_kib, rss_kib)), Unit::Percent);
+    stage.figure(HUGE_PART, Some(percent(huge_kib, rss_kib()?)), Unit::Percent);
     Ok(())
 }
 

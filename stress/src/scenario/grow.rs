@@ -10,7 +10,7 @@ use crate::candidates::LIMIT;
 use crate::idle::{self, Back};
 use crate::phase::Phase;
 use crate::record::{Unit, time};
-use crate::scenario::{Scenario, patience};
+use crate::scenario::{CONTROL, IDLE, PREWARM, Scenario, patience};
 use crate::sizes::{self, SizeError, said};
 use crate::stage::Stage;
 use crate::summary::Summary;
@@ -27,12 +27,9 @@ const USUAL_BYTES: u64 = 8 << 30;
 const LEAST_BYTES: u64 = 1 << 20;
 const ENTRY_BYTES: u64 = size_of::<u64>() as u64;
 
-const PREWARM: &str = "prewarm";
-const CONTROL: &str = "control";
 const GROWTH: &str = "growth";
 const AFTER: &str = "after growth";
 const DROP: &str = "drop";
-const IDLE: &str = "idle after";
 
 const LONGEST_PUSH: &str = "longest push";
 const MOVES: &str = "moves";
@@ -181,17 +178,13 @@ impl Scenario for Growing {
         let entries = self.bytes / ENTRY_BYTES;
         stage.begin()?;
         let live_kib = stage.rss_figure("RSS live")?;
-        let is_ahead = hooks.faults_in() || hooks.prewarms();
-        if is_ahead {
+        if hooks.faults_in() {
             stage.about_to_touch(self.peak_bytes())?;
         }
         hooks.fault_in(self.peak_bytes())?;
-        if hooks.prewarms() {
-            let prewarmed = stage.time(PREWARM, |_| hooks.prewarm(self.bytes))?;
-            prewarmed.into_iter().for_each(|prewarmed| stage.note(prewarmed.to_string()));
-        }
+        stage.prewarm(self.peak_bytes(), self.bytes)?;
         stage.rest(CONTROL, Duration::from_millis(self.control_ms))?;
-        if !is_ahead {
+        if !hooks.faults_in() && !hooks.prewarms() {
             stage.about_to_touch(self.peak_bytes())?;
         }
         let growth = stage.time(GROWTH, |_| Growth::to(entries))??;

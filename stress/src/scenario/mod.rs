@@ -27,6 +27,17 @@ use crate::targets::Target;
 
 /// The quiet phase with which the others are compared, in every scenario that has one.
 pub const CONTROL: &str = "control";
+/// The quiet phase in which an allocator is asked to make memory warm.
+pub const PREWARM: &str = "prewarm";
+/// The quiet phase after all work, in which memory comes back.
+pub const IDLE: &str = "idle after";
+
+/// The phases in which freezes count: those after the control, as what is before it prepares; all of a scenario without
+/// control.
+pub fn after_control(phases: &[Phase]) -> &[Phase] {
+    let control = phases.iter().position(|phase| phase.name == CONTROL);
+    &phases[control.map_or(0, |index| index + 1)..]
+}
 
 /// One thing to do under every allocator.
 pub trait Scenario {
@@ -119,14 +130,6 @@ pub enum Plan {
 }
 
 impl Plan {
-    /// The phases in which freezes count: those after the control, as what is before it prepares; all of a scenario
-    /// without control.
-    pub fn phases_after_control(&self) -> &'static [Phase] {
-        let phases = self.scenario().phases();
-        let control = phases.iter().position(|phase| phase.name == CONTROL);
-        &phases[control.map_or(0, |index| index + 1)..]
-    }
-
     /// What it does.
     pub fn scenario(&self) -> &dyn Scenario {
         match self {

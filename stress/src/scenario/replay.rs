@@ -10,7 +10,7 @@ use crate::candidates::LIMIT;
 use crate::idle::Back;
 use crate::phase::Phase;
 use crate::record::{Unit, time};
-use crate::scenario::{Scenario, patience};
+use crate::scenario::{CONTROL, IDLE, PREWARM, Scenario, patience};
 use crate::stage::Stage;
 use crate::summary::Summary;
 use crate::table::{Size, SizeError, Table};
@@ -22,12 +22,9 @@ const DROP_NS_MAX: u64 = 1_000_000;
 const DOUBLING_PERCENT_MAX: u64 = 110;
 
 const FILL: &str = "fill";
-const PREWARM: &str = "prewarm";
-const CONTROL: &str = "control";
 const DOUBLING: &str = "doubling";
 const AFTER: &str = "after doubling";
 const DROP: &str = "drop";
-const IDLE: &str = "idle after";
 
 /// What can be chosen.
 #[derive(Clone, Copy, Debug, Args)]
@@ -94,11 +91,7 @@ impl Replay {
         hooks.fault_in(size.replay_bytes())?;
 
         let mut table = stage.time(FILL, |_| Table::filled(size))??;
-        if hooks.prewarms() {
-            stage.about_to_touch(rest_bytes)?;
-            let prewarmed = stage.time(PREWARM, |_| hooks.prewarm(size.doubled_bytes()))?;
-            prewarmed.into_iter().for_each(|prewarmed| stage.note(prewarmed.to_string()));
-        }
+        stage.prewarm(rest_bytes, size.doubled_bytes())?;
         stage.rss_figure("RSS before")?;
         stage.rest(CONTROL, Duration::from_millis(self.control_ms))?;
         if !faults_in && !hooks.prewarms() {

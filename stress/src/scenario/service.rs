@@ -17,7 +17,7 @@ use crate::candidates::LIMIT;
 use crate::latency::Timeline;
 use crate::phase::Phase;
 use crate::record::{CanaryRecord, Figure, PhaseLatency, Record, Unit, time};
-use crate::scenario::Scenario;
+use crate::scenario::{CONTROL, PREWARM, Scenario};
 use crate::service::index::{self, Index, IndexKind, Put};
 use crate::service::load::{self, LoadPlan};
 use crate::service::load_report::{LoadPhase, LoadReport};
@@ -30,8 +30,6 @@ use crate::talk::{self, Line};
 use crate::targets::{Target, Verdict};
 
 const FILL: &str = "fill";
-const PREWARM: &str = "prewarm";
-const CONTROL: &str = "control";
 const DOUBLING: &str = "doubling";
 const AFTER: &str = "after doubling";
 
@@ -359,11 +357,7 @@ impl Scenario for Service {
         hooks.fault_in(self.limit_bytes().unwrap_or_default())?;
         let index = stage.time(FILL, |_| index::filled(self.map, size))??;
         let _ = announcing.index.set(Arc::clone(&index));
-        if hooks.prewarms() {
-            stage.about_to_touch(rest_bytes)?;
-            let prewarmed = stage.time(PREWARM, |_| hooks.prewarm(size.doubled_bytes()))?;
-            prewarmed.into_iter().for_each(|prewarmed| stage.note(prewarmed.to_string()));
-        }
+        stage.prewarm(rest_bytes, size.doubled_bytes())?;
         stage.rss_figure("RSS before")?;
 
         clients.go();

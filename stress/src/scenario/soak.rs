@@ -12,7 +12,7 @@ use crate::canary::Kind;
 use crate::idle;
 use crate::phase::Phase;
 use crate::record::Unit;
-use crate::scenario::Scenario;
+use crate::scenario::{IDLE, Scenario};
 use crate::sizes::{self, said};
 use crate::soak::plan::{Length, SoakPlan, THREAD_BYTES_LEAST};
 use crate::soak::report::SoakReport;
@@ -22,7 +22,6 @@ use crate::summary::Summary;
 use crate::targets::{self, Target};
 
 const SOAK: &str = "soak";
-const IDLE: &str = "idle after";
 
 /// What live blocks have at most, if nothing else is chosen and the machine has four times as much.
 const USUAL_BYTES_MOST: u64 = 1 << 30;
