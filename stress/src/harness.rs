@@ -22,7 +22,7 @@ use crate::killed::Heard;
 use crate::observer::{Observer, Seen};
 use crate::process::{Ended, Running};
 use crate::record::{Record, RssSample};
-use crate::scenario::{Plan, Scenario};
+use crate::scenario::Plan;
 use crate::service::load_report::LoadReport;
 use crate::setting::Surroundings;
 use crate::talk::Line;
@@ -248,12 +248,10 @@ impl Partner<'_> {
 
     /// Starts the clients of a child that serves requests at `address`.
     fn start_clients(&mut self, address: &str) -> Result<(), String> {
-        let Plan::Service(service) = &self.orders.plan else {
-            return Err("the child serves requests, which its scenario does not".to_owned());
-        };
+        let scenario = self.orders.plan.scenario();
         let address = address.parse().map_err(|error| format!("the child's address {address}: {error}"))?;
-        let (plan, limit) = (service.load_plan(address), service.time_limit());
-        self.clients = Some(Clients::start(&self.clients_program, &plan, limit)?);
+        let plan = scenario.load_plan(address).ok_or("the child serves requests, which its scenario does not")?;
+        self.clients = Some(Clients::start(&self.clients_program, &plan, scenario.time_limit())?);
         Ok(())
     }
 
@@ -348,8 +346,8 @@ pub fn run_child(
     if record.allocator != candidate.allocator {
         return Err(failed(format!("the child ran under {} instead", record.allocator)));
     }
-    if let (Plan::Service(service), Some(load)) = (&orders.plan, &partner.load) {
-        service.add_load(&mut record, load).map_err(failed)?;
+    if let Some(load) = &partner.load {
+        scenario.add_load(&mut record, load).map_err(failed)?;
     }
     record.figures.extend(surroundings.figures());
     record.notes.append(&mut partner.notes);

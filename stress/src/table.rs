@@ -72,6 +72,11 @@ impl Size {
         (buckets.is_power_of_two() && (Self::SMALLEST..=Self::LARGEST).contains(&size)).then_some(size)
     }
 
+    /// The same, or a sentence that says what is wrong.
+    pub fn of_buckets(buckets: u64) -> Result<Self, String> {
+        Self::with_buckets(buckets).ok_or_else(|| format!("{buckets} buckets are not a power of two from 65536"))
+    }
+
     /// The largest size, at most `most`, for whose replay `bytes` are enough, beside what the harness takes.
     pub fn largest_within(bytes: u64, most: Self) -> Option<Self> {
         (Self::SMALLEST.buckets_log2..=most.buckets_log2)

@@ -57,6 +57,13 @@ pub enum Verdict {
     Shown,
 }
 
+impl Verdict {
+    /// Of what is to be compared with the limit where that did not run.
+    pub fn without_limit() -> Self {
+        Self::Unjudged("the limit did not run".to_owned())
+    }
+}
+
 impl From<bool> for Verdict {
     fn from(is_met: bool) -> Self {
         if is_met { Self::Met } else { Self::Missed }
@@ -120,6 +127,16 @@ pub fn judge(plan: &Plan, summaries: &[Summary]) -> Vec<Target> {
     targets
 }
 
+/// The limit, if it ran.
+pub fn limit(summaries: &[Summary]) -> Option<&Summary> {
+    summaries.iter().find(|summary| summary.allocator == LIMIT)
+}
+
+/// What a goal says of the limit's time.
+pub fn of_limit(limit_ns: Option<u64>) -> String {
+    limit_ns.map_or_else(|| "the limit, which did not run".to_owned(), |ns| format!("the limit's {}", time(ns)))
+}
+
 /// Another thread's mmap in the phase `after` beside the phase `before`.
 pub fn map_wait(summaries: &[Summary], before: &str, after: &str) -> Target {
     let goal = format!(
@@ -147,7 +164,7 @@ pub fn waits_beside_limit(summaries: &[Summary], phases: &[Phase]) -> Target {
         "After \"{CONTROL}\" no canary waits in any phase at p99.9 more than {} longer than beside the limit",
         time(BESIDE_LIMIT_NS_MAX)
     );
-    let limit = summaries.iter().find(|summary| summary.allocator == LIMIT);
+    let limit = limit(summaries);
     // Beside the limit there are no such phases as a canary could tell apart: the worst of all is what the machine
     // does.
     let floor_ns = |kind: &str| {
@@ -168,7 +185,7 @@ pub fn waits_beside_limit(summaries: &[Summary], phases: &[Phase]) -> Target {
                 Verdict::Unjudged(format!("beside the limit one waited {} as well", time(noise_ns)))
             }
             (Some(excess_ns), _) => Verdict::from(excess_ns <= BESIDE_LIMIT_NS_MAX),
-            (None, _) => Verdict::Unjudged("the limit did not run".to_owned()),
+            (None, _) => Verdict::without_limit(),
         };
         Some((said, verdict))
     })

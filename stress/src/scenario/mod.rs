@@ -13,13 +13,16 @@ pub mod replay;
 pub mod service;
 pub mod soak;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::canary::Kind;
 use crate::phase::Phase;
-use crate::record::{Figure, Span};
+use crate::record::{Figure, Record, Span};
+use crate::service::load::LoadPlan;
+use crate::service::load_report::LoadReport;
 use crate::setting::Setting;
 use crate::stage::Stage;
 use crate::summary::Summary;
@@ -90,6 +93,18 @@ pub trait Scenario {
     /// When a child is taken to hang.
     fn time_limit(&self) -> Duration {
         patience(Duration::ZERO, self.peak_bytes())
+    }
+
+    /// Harness: what the clients do of a child that serves requests at `address`; `None` if it does not.
+    fn load_plan(&self, address: SocketAddr) -> Option<LoadPlan> {
+        let _ = address;
+        None
+    }
+
+    /// Harness: adds what the clients found to the child's record, or says what was wrong with it.
+    fn add_load(&self, record: &mut Record, load: &LoadReport) -> Result<(), String> {
+        let _ = (record, load);
+        Ok(())
     }
 
     /// Child: does it. Sets up what it needs, calls [`Stage::begin`], then goes through the phases.

@@ -79,8 +79,7 @@ impl Replay {
         stage: &mut Stage<'_>,
         look: impl FnOnce(&mut Stage<'_>) -> Result<(), String>,
     ) -> Result<(), String> {
-        let size = Size::with_buckets(self.buckets)
-            .ok_or_else(|| format!("{} buckets are not a power of two from 65536", self.buckets))?;
+        let size = Size::of_buckets(self.buckets)?;
         let hooks = stage.hooks();
         stage.begin()?;
         let live_kib = stage.rss_figure("RSS live")?;
@@ -188,9 +187,8 @@ fn drop_time(summaries: &[Summary]) -> Target {
 }
 
 fn doubling(summaries: &[Summary]) -> Target {
-    let limit_ns = summaries.iter().find(|summary| summary.allocator == LIMIT).and_then(|limit| limit.median(DOUBLING));
-    let of_limit =
-        limit_ns.map_or_else(|| "the limit, which did not run".to_owned(), |ns| format!("the limit's {}", time(ns)));
+    let limit_ns = targets::limit(summaries).and_then(|limit| limit.median(DOUBLING));
+    let of_limit = targets::of_limit(limit_ns);
     let factor = DOUBLING_PERCENT_MAX as f64 / 100.0;
     let goal = format!("A prewarmed doubling takes at most {factor} x {of_limit}; the others for comparison");
     Target::of(goal, summaries, |summary| {
@@ -200,8 +198,7 @@ fn doubling(summaries: &[Summary]) -> Target {
         let own_ns = summary.median(DOUBLING)?;
         let is_judged = summary.median(PREWARM).is_some();
         let Some(limit_ns) = limit_ns else {
-            let why = Verdict::Unjudged("the limit did not run".to_owned());
-            return is_judged.then(|| (time(own_ns), why));
+            return is_judged.then(|| (time(own_ns), Verdict::without_limit()));
         };
         let percent = own_ns.saturating_mul(100) / limit_ns.max(1);
         let verdict = Verdict::from(is_judged.then_some(percent <= DOUBLING_PERCENT_MAX));

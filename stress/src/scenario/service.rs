@@ -27,7 +27,7 @@ use crate::stage::Stage;
 use crate::summary::Summary;
 use crate::table::{Size, SizeError};
 use crate::talk::{self, Line};
-use crate::targets::{Target, Verdict};
+use crate::targets::{self, Target, Verdict};
 
 const FILL: &str = "fill";
 const DOUBLING: &str = "doubling";
@@ -124,8 +124,8 @@ impl Service {
         Size::with_buckets(self.buckets).unwrap_or(Size::SMALLEST)
     }
 
-    /// Harness: what the clients of a server at `address` do.
-    pub fn load_plan(&self, address: SocketAddr) -> LoadPlan {
+    /// What the clients of a server at `address` do.
+    fn clients_of(&self, address: SocketAddr) -> LoadPlan {
         let keys = self.size().entries();
         LoadPlan {
             address,
@@ -139,33 +139,6 @@ impl Service {
             seed: 1,
             patience_ms: 120_000,
         }
-    }
-
-    /// Harness: adds what the clients found to the child's record, or says what was wrong with it.
-    pub fn add_load(&self, record: &mut Record, load: &LoadReport) -> Result<(), String> {
-        let errors = load.errors;
-        if errors.wrong + errors.refused + errors.unanswered > 0 {
-            return Err(format!(
-                "of {} requests {} got a wrong reply, {} were refused and {} got none",
-                load.sent, errors.wrong, errors.refused, errors.unanswered
-            ));
-        }
-        let phases = load.phases.iter().filter_map(|entry| {
-            let phase = match entry.name {
-                LoadPhase::Before => CONTROL,
-                LoadPhase::Doubling => DOUBLING,
-                LoadPhase::After => AFTER,
-            };
-            Some(PhaseLatency { phase: phase.to_owned(), latency: entry.latency.clone()? })
-        });
-        let timeline = later(&load.timeline, load.start_ns.saturating_sub(record.start_ns));
-        record.canaries.insert(0, CanaryRecord { kind: REQUEST.to_owned(), phases: phases.collect(), timeline });
-        let figure = |name: &str, value, unit| Figure { name: name.to_owned(), value, unit };
-        let late_ns = load.late.as_ref().map(|late| late.p999_ns);
-        record.figures.push(figure("requests", Some(load.answered), Unit::Count));
-        record.figures.push(figure("put as felt", load.trigger_latency_ns, Unit::Ns));
-        record.figures.push(figure(LATE, late_ns, Unit::Ns));
-        Ok(())
     }
 }
 
@@ -336,9 +309,38 @@ impl Scenario for Service {
         Some(self.size().replay_bytes() + self.rate_per_s.saturating_mul(traffic_ms) / 1000 * REQUEST_BYTES)
     }
 
+    fn load_plan(&self, address: SocketAddr) -> Option<LoadPlan> {
+        Some(self.clients_of(address))
+    }
+
+    fn add_load(&self, record: &mut Record, load: &LoadReport) -> Result<(), String> {
+        let errors = load.errors;
+        if errors.wrong + errors.refused + errors.unanswered > 0 {
+            return Err(format!(
+                "of {} requests {} got a wrong reply, {} were refused and {} got none",
+                load.sent, errors.wrong, errors.refused, errors.unanswered
+            ));
+        }
+        let phases = load.phases.iter().filter_map(|entry| {
+            let phase = match entry.name {
+                LoadPhase::Before => CONTROL,
+                LoadPhase::Doubling => DOUBLING,
+                LoadPhase::After => AFTER,
+            };
+            Some(PhaseLatency { phase: phase.to_owned(), latency: entry.latency.clone()? })
+        });
+        let timeline = later(&load.timeline, load.start_ns.saturating_sub(record.start_ns));
+        record.canaries.insert(0, CanaryRecord { kind: REQUEST.to_owned(), phases: phases.collect(), timeline });
+        let figure = |name: &str, value, unit| Figure { name: name.to_owned(), value, unit };
+        let late_ns = load.late.as_ref().map(|late| late.p999_ns);
+        record.figures.push(figure("requests", Some(load.answered), Unit::Count));
+        record.figures.push(figure("put as felt", load.trigger_latency_ns, Unit::Ns));
+        record.figures.push(figure(LATE, late_ns, Unit::Ns));
+        Ok(())
+    }
+
     fn run(&self, stage: &mut Stage<'_>) -> Result<(), String> {
-        let size = Size::with_buckets(self.buckets)
-            .ok_or_else(|| format!("{} buckets are not a power of two from 65536", self.buckets))?;
+        let size = Size::of_buckets(self.buckets)?;
         let hooks = stage.hooks();
         let (sender, news) = mpsc::channel();
         let announcing = Arc::new(Announcing { index: OnceLock::new(), news: sender.clone(), keys: size.entries() });
@@ -346,7 +348,7 @@ impl Scenario for Service {
         let rest_bytes = size.replay_bytes() - size.table_bytes();
         let faults_in = hooks.faults_in();
         let visit = Visit {
-            plan: self.load_plan(serving.address),
+            plan: self.clients_of(serving.address),
             touches_bytes: (!faults_in && !hooks.prewarms()).then_some(rest_bytes),
             is_watched: stage.is_watched(),
         };
@@ -435,9 +437,8 @@ fn late_clients(summary: &Summary) -> Option<Verdict> {
 
 fn worst_request(summaries: &[Summary]) -> Target {
     let worst_ns = |summary: &Summary| Some(summary.wait(REQUEST, DOUBLING)?.worst_ns);
-    let limit_ns = summaries.iter().find(|summary| summary.allocator == LIMIT).and_then(worst_ns);
-    let of_limit =
-        limit_ns.map_or_else(|| "the limit, which did not run".to_owned(), |ns| format!("the limit's {}", time(ns)));
+    let limit_ns = targets::limit(summaries).and_then(worst_ns);
+    let of_limit = targets::of_limit(limit_ns);
     let factor = WORST_PERCENT_MAX as f64 / 100.0;
     let goal = format!(
         "The longest request around a prewarmed doubling takes at most {factor} x {of_limit}; the others for comparison"
@@ -446,7 +447,7 @@ fn worst_request(summaries: &[Summary]) -> Target {
         let own_ns = worst_ns(summary).filter(|_| summary.allocator != LIMIT)?;
         let verdict = match limit_ns {
             _ if summary.median(PREWARM).is_none() => Verdict::Shown,
-            None => Verdict::Unjudged("the limit did not run".to_owned()),
+            None => Verdict::without_limit(),
             Some(limit_ns) => late_clients(summary).unwrap_or_else(|| {
                 Verdict::from(own_ns.saturating_mul(100) <= limit_ns.saturating_mul(WORST_PERCENT_MAX))
             }),
