@@ -4,14 +4,11 @@
 use std::net::SocketAddr;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, OnceLock};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use indicatif::HumanCount;
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
 
 use crate::candidates::LIMIT;
 use crate::latency::Timeline;
@@ -19,14 +16,14 @@ use crate::phase::Phase;
 use crate::record::{CanaryRecord, Figure, PhaseLatency, Record, Unit, time};
 use crate::scenario::{CONTROL, PREWARM, Scenario};
 use crate::service::index::{self, Index, IndexKind, Put};
-use crate::service::load::{self, LoadPlan};
+use crate::service::load::LoadPlan;
 use crate::service::load_report::{LoadPhase, LoadReport};
 use crate::service::protocol::Value;
-use crate::service::server::{ServerReport, serve};
+use crate::service::serving::Serving;
+use crate::service::visit::{Visit, Waiting};
 use crate::stage::Stage;
 use crate::summary::Summary;
 use crate::table::{Size, SizeError};
-use crate::talk::{self, Line};
 use crate::targets::{self, Target, Verdict};
 
 const FILL: &str = "fill";
@@ -41,9 +38,6 @@ const LATE: &str = "sent late p99.9";
 const WORST_PERCENT_MAX: u64 = 110;
 /// How much longer than before requests may take afterwards, at the 99.9th percentile.
 const AFTER_EXCESS_NS_MAX: u64 = 1_000_000;
-/// How long before the end of the warm-up the harness is asked to let go of memory for the doubling: as long as that
-/// takes, so that it disturbs nothing that is measured.
-const LETTING_GO_MS: u64 = 300;
 /// More than a request allocates, for an allocator that never takes memory back.
 const REQUEST_BYTES: u64 = 4096;
 
@@ -201,76 +195,6 @@ impl Index for Announcing {
     }
 }
 
-/// The server in its threads.
-struct Serving {
-    address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    thread: JoinHandle<Result<ServerReport, String>>,
-}
-
-impl Serving {
-    fn start(index: Arc<dyn Index>, workers: u32) -> Result<Self, String> {
-        let (stop, stopped) = oneshot::channel();
-        let (ready, is_ready) = mpsc::channel();
-        let serve = move || {
-            let tell = |address| {
-                let _ = ready.send(address);
-            };
-            serve(index, workers as usize, tell, stopped)
-        };
-        let thread = thread::Builder::new().name("serve".to_owned()).spawn(serve);
-        let thread = thread.map_err(|error| format!("the server could not be started: {error}"))?;
-        match is_ready.recv() {
-            Ok(address) => Ok(Self { address, stop, thread }),
-            Err(_) => Err(joined(thread).err().unwrap_or_else(|| "the server ended at once".to_owned())),
-        }
-    }
-
-    fn stop(self) -> Result<ServerReport, String> {
-        drop(self.stop);
-        joined(self.thread)
-    }
-}
-
-/// The thread that waits for the clients. It is there before the scenario begins and ends after it, as both takes
-/// `mmap_lock` for writing.
-struct Waiting {
-    turns: Sender<()>,
-    thread: JoinHandle<Result<(), String>>,
-}
-
-impl Waiting {
-    fn start(news: Sender<News>, visit: Visit) -> Result<Self, String> {
-        let (turns, turn) = mpsc::channel();
-        let wait = move || {
-            // If the main thread gives up, there is no turn, and nobody wants the news.
-            if turn.recv().is_ok() {
-                let _ = news.send(News::Over(visit.wait()));
-                let _ = turn.recv();
-            }
-            Ok(())
-        };
-        let thread = thread::Builder::new().name("clients".to_owned()).spawn(wait);
-        let thread = thread.map_err(|error| format!("the clients could not be waited for: {error}"))?;
-        Ok(Self { turns, thread })
-    }
-
-    /// Lets the clients begin.
-    fn go(&self) {
-        // A thread that is gone says why when it is joined.
-        let _ = self.turns.send(());
-    }
-
-    fn end(self) -> Result<(), String> {
-        drop(self.turns);
-        joined(self.thread)
-    }
-}
-
-fn joined<T>(thread: JoinHandle<Result<T, String>>) -> Result<T, String> {
-    thread.join().unwrap_or_else(|_| Err("a thread of the service panicked".to_owned()))
-}
-
 impl Scenario for Service {
     fn name(&self) -> &'static str {
         "service"
@@ -352,7 +276,10 @@ impl Scenario for Service {
             touches_bytes: (!faults_in && !hooks.prewarms()).then_some(rest_bytes),
             is_watched: stage.is_watched(),
         };
-        let clients = Waiting::start(sender, visit)?;
+        let clients = Waiting::start(visit, move |load| {
+            // The main thread may have given up meanwhile; then nobody wants the news.
+            let _ = sender.send(News::Over(load));
+        })?;
 
         stage.begin()?;
         stage.about_to_touch(if faults_in { size.replay_bytes() } else { size.table_bytes() })?;
@@ -378,32 +305,6 @@ impl Scenario for Service {
 
     fn targets(&self, summaries: &[Summary]) -> Vec<Target> {
         vec![worst_request(summaries), requests_after(summaries)]
-    }
-}
-
-/// The time in which the clients are there.
-struct Visit {
-    plan: LoadPlan,
-    /// What the doubling touches, where nothing has touched it before.
-    touches_bytes: Option<u64>,
-    is_watched: bool,
-}
-
-impl Visit {
-    /// Waits until the clients are done. Without a harness they run in this process.
-    fn wait(&self) -> Result<Option<Box<LoadReport>>, String> {
-        if !self.is_watched {
-            return load::run(&self.plan).map(|report| Some(Box::new(report)));
-        }
-        talk::say(&Line::Listening { address: self.plan.address.to_string() })?;
-        if let Some(bytes) = self.touches_bytes {
-            // This thread asks, as it is the one that hears what the harness answers from now on. If the clients should
-            // be done already, the first answer is theirs: both are waited for.
-            thread::sleep(Duration::from_millis(self.plan.warm_up_ms.saturating_sub(LETTING_GO_MS)));
-            talk::ask(&Line::About { bytes })?;
-        }
-        talk::hear()?;
-        Ok(None)
     }
 }
 
@@ -477,6 +378,7 @@ mod tests {
     use crate::report::samples;
     use crate::scenario::Plan;
     use crate::service::load_report::Errors;
+    use crate::service::visit::LETTING_GO_MS;
 
     const PEER: Peer = Peer { name: "some", crate_name: "stress" };
 

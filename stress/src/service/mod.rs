@@ -6,12 +6,13 @@
 //!
 //! - [`protocol`]: the frames that client and server exchange;
 //! - [`index`]: the maps behind a lock, filled so that one more entry makes them grow;
-//! - [`server`]: serving an index;
+//! - [`server`], [`serving`]: serving an index, and the threads in which that is done;
 //! - [`load`]: the load generator's command line, its run and its report;
 //! - [`schedule`]: which request is due when;
 //! - [`sender`]: the thread that sends each request when it is due;
 //! - [`receiver`]: the threads that note when each reply came and whether it was right;
-//! - [`load_report`]: latencies by phase and over time, from what was sent and received.
+//! - [`load_report`]: latencies by phase and over time, from what was sent and received;
+//! - [`visit`]: the time in which the clients are there.
 
 pub mod index;
 pub mod load;
@@ -21,8 +22,10 @@ pub mod receiver;
 pub mod schedule;
 pub mod sender;
 pub mod server;
+pub mod serving;
 #[cfg(test)]
 mod tests;
+pub mod visit;
 
 use std::hash::Hasher;
 
