@@ -37,14 +37,13 @@ pub(crate) struct Session {
 /// Begins to record.
 pub(crate) fn begin(pid: u32, options: &Options) -> Result<Session, Unavailable> {
     let process = Process { pid };
-    let (formats, memory) = check(process)?;
+    let (formats, memory, demand) = check(process)?;
     let address_space = address_space::learn(process, memory, &formats.acquired)?;
     let unknown = |field: &str| Missing::Tracepoint {
         name: String::from("mmap_lock:* or raw_syscalls:*"),
         why: format!("there is no field {field}"),
     };
     let decoder = Decoder::new(pid.cast_signed(), &formats).map_err(unknown)?;
-    let demand = Demand::of(process);
     let mut setup = Setup { process, demand, formats, decoder, rings: Vec::new(), events: Vec::new() };
     setup.open_rings(ring_bytes(options.ring_bytes))?;
     setup.watch_lock(address_space.mm)?;
@@ -59,8 +58,9 @@ pub(crate) fn begin(pid: u32, options: &Options) -> Result<Session, Unavailable>
     })
 }
 
-/// Looks for everything that could be missing, so that all of it can be told at once.
-fn check(process: Process) -> Result<(Formats, File), Unavailable> {
+/// Looks for everything that could be missing, so that all of it can be told at once. Gives what was found, and the
+/// demand as it was before any descriptor was taken for the trace.
+fn check(process: Process) -> Result<(Formats, File, Demand), Unavailable> {
     if !process.exists() {
         return Err(Missing::Process { pid: process.pid }.into());
     }
@@ -75,7 +75,7 @@ fn check(process: Process) -> Result<(Formats, File), Unavailable> {
     let formats = formats().map_err(|these| missing.extend(these)).ok();
     let memory = address_space::open(process).map_err(|this| missing.push(this)).ok();
     match (formats, memory) {
-        (Some(formats), Some(memory)) if missing.is_empty() => Ok((formats, memory)),
+        (Some(formats), Some(memory)) if missing.is_empty() => Ok((formats, memory, demand)),
         _ => Err(Unavailable { missing }),
     }
 }
