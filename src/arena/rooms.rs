@@ -1,7 +1,8 @@
 //! The rooms of a reservation: address ranges with head-room, one for each huge block. Called by `arena::registry`.
 //!
 //! Invariant: a room is claimed, grown and released by one exchange on its word. A block starts at the start of its
-//! room. Rooms come in tiers, each a quarter as large as the one before. While at least half of the larger rooms are
+//! room, behind its lead: a few chunks that are never used, their number another one in each of the next rooms (see
+//! [`ROOM_LEADS`](crate::limits::ROOM_LEADS)). Rooms come in tiers, each a quarter as large as the one before. While at least half of the larger rooms are
 //! free, every block gets the largest, so that what grows never moves; after that the smallest that fits. A room may be
 //! kept warm for a block to come: blocks of less than half that size get another one, as long as there is any.
 
@@ -15,7 +16,7 @@ use super::prefix::{next_step, smaller_step, wants_step};
 use super::refusal::Refusal;
 use super::tiers::{TIERS, Tier};
 use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use crate::limits::{CHUNK_SHIFT, RESERVATION_ALIGN_BYTES, STEP_BYTES_MIN, STEP_GROWTH, STEPPED_ROOMS_MAX};
+use crate::limits::{CHUNK_SHIFT, STEP_BYTES_MIN, STEP_GROWTH, STEPPED_ROOMS_MAX};
 use crate::lockfree::room_word::{Piece, RoomState, RoomWord};
 use crate::os::{Kernel, Os};
 use crate::stats::counters::By;
@@ -29,6 +30,24 @@ struct Place {
     first: u32,
     /// Bytes from the base of the region to its first room.
     offset: usize,
+}
+
+/// Where blocks of one room lie.
+#[derive(Clone, Copy)]
+struct Site {
+    /// The start of every block in it.
+    base: NonNull<u8>,
+    /// The most bytes that a block can have.
+    bytes: usize,
+    /// The number of its tier.
+    tier: usize,
+}
+
+impl Site {
+    /// Whether a block of `chunks` at a multiple of `align_bytes` fits.
+    fn fits(self, chunks: u32, align_bytes: usize) -> bool {
+        Chunks(chunks).in_bytes() <= self.bytes && self.base.addr().get().is_multiple_of(align_bytes)
+    }
 }
 
 /// The record of one room.
@@ -173,22 +192,25 @@ impl Rooms {
         })
     }
 
-    /// The room that holds `offset` bytes from the base, and the offset from its start.
+    /// The room that holds `offset` bytes from the base, and the offset from the start of its block. `None` where no
+    /// block can be.
     pub(crate) fn at_offset(&self, offset: usize) -> Option<(RoomIndex, usize)> {
         self.places.iter().find_map(|place| {
             let inside = offset.checked_sub(place.offset).filter(|inside| *inside < place.tier.bytes())?;
             let room = RoomIndex(place.first + (inside >> place.tier.room_shift) as u32);
-            Some((room, inside & (place.tier.room_bytes() - 1)))
+            let offset = inside & (place.tier.room_bytes() - 1);
+            Some((room, offset.checked_sub(place.tier.lead_bytes(room.0))?))
         })
     }
 
-    /// The first byte of a room, its tier and the tier's number.
-    fn place_of(&self, room: RoomIndex) -> Option<(NonNull<u8>, Tier, usize)> {
+    fn site(&self, room: RoomIndex) -> Option<Site> {
         self.places.iter().enumerate().find_map(|(number, place)| {
             let in_tier = room.0.checked_sub(place.first).filter(|in_tier| *in_tier < place.tier.count)?;
-            // SAFETY: the room lies within the region, so its offset does.
-            let base = unsafe { self.base.byte_add(place.offset + ((in_tier as usize) << place.tier.room_shift)) };
-            Some((base, place.tier, number))
+            let lead_bytes = place.tier.lead_bytes(room.0);
+            let offset = place.offset + ((in_tier as usize) << place.tier.room_shift) + lead_bytes;
+            // SAFETY: the room lies within the region, and its lead within the room.
+            let base = unsafe { self.base.byte_add(offset) };
+            Some(Site { base, bytes: place.tier.room_bytes() - lead_bytes, tier: number })
         })
     }
 
@@ -209,14 +231,9 @@ impl Rooms {
         align_bytes: usize,
         zeroed: bool,
     ) -> Option<Claimed> {
-        // Rooms are as aligned as they are large, but no more than their region.
-        if align_bytes > RESERVATION_ALIGN_BYTES {
-            return None;
-        }
-        let least_bytes = chunks.in_bytes().max(align_bytes);
-        let wish = Wish { chunks: chunks.0, least_bytes, zeroed, kept: false, committed: false };
+        let wish = Wish { chunks: chunks.0, align_bytes, zeroed, kept: false, committed: false };
         self.claim_best_used(kernel, wish)
-            .or_else(|| self.unused(wish.least_bytes).find_map(|room| self.claim(kernel, room, chunks).ok()))
+            .or_else(|| self.unused(chunks.0, align_bytes).find_map(|room| self.claim(kernel, room, chunks).ok()))
             // Before this gives up: what is kept for another block.
             .or_else(|| self.claim_best_used(kernel, Wish { kept: true, zeroed: false, ..wish }))
     }
@@ -234,8 +251,9 @@ impl Rooms {
         None
     }
 
-    /// Rooms of `least_bytes` or more that were never used, in the order in which they are to be used.
-    fn unused(&self, least_bytes: usize) -> impl Iterator<Item = RoomIndex> {
+    /// Rooms for a block of `chunks` at a multiple of `align_bytes` that were never used, in the order in which they are
+    /// to be used.
+    fn unused(&self, chunks: u32, align_bytes: usize) -> impl Iterator<Item = RoomIndex> {
         let half_free =
             |number: &usize| self.places.get(*number).is_some_and(|place| self.in_use(*number) < place.tier.count / 2);
         // Relaxed: a hint that keeps commits few.
@@ -244,42 +262,32 @@ impl Rooms {
         let tiers = (0..TIERS).filter(half_free).chain((0..TIERS).rev()).take(if exhausted { 0 } else { 2 * TIERS });
         tiers
             .filter_map(|number| self.places.get(number).zip(self.reached.get(number)))
-            .filter(move |(place, _)| place.tier.room_bytes() >= least_bytes)
+            .filter(move |(place, _)| Chunks(chunks).in_bytes() <= place.tier.room_bytes())
             // Relaxed: a hint.
             .flat_map(|(place, reached)| {
                 (reached.load(Ordering::Relaxed)..place.tier.count).map(|room| place.first + room)
             })
             .map(RoomIndex)
+            .filter(move |room| self.site(*room).is_some_and(|site| site.fits(chunks, align_bytes)))
     }
 
     /// The free room, of those that were used before, that suits a wish best.
     fn best_used(&self, wish: Wish) -> Option<RoomIndex> {
         let mut best: Option<(RoomIndex, u32)> = None;
-        for (place, reached) in self.places.iter().zip(&self.reached) {
-            if place.tier.room_bytes() < wish.least_bytes {
+        for room in self.used_rooms() {
+            let Some(state) = self.state(room).filter(|state| state.is_available(wish.chunks)) else { continue };
+            if !self.site(room).is_some_and(|site| site.fits(wish.chunks, wish.align_bytes))
+                || wish.committed && self.committed(room) < wish.chunks
+                || !wish.kept && self.keep(room) > wish.chunks.saturating_mul(2)
+                || wish.zeroed && state.dirty() > 0 && !self.is_kept_for(room, Chunks(wish.chunks))
+            {
                 continue;
             }
-            // Relaxed: a hint.
-            for room in (place.first..place.first + reached.load(Ordering::Relaxed)).map(RoomIndex) {
-                let Some(state) = self.state(room).filter(|state| state.is_available(wish.chunks)) else { continue };
-                if wish.committed && self.committed(room) < wish.chunks {
-                    continue;
-                }
-                if !wish.kept && self.keep(room) > wish.chunks.saturating_mul(2)
-                    || wish.zeroed && state.dirty() > 0 && !self.is_kept_for(room, Chunks(wish.chunks))
-                {
-                    continue;
-                }
-                let warm = state.warm();
-                let better =
-                    best.is_none_or(
-                        |(_, had)| {
-                            if had >= wish.chunks { warm >= wish.chunks && warm < had } else { warm > had }
-                        },
-                    );
-                if better {
-                    best = Some((room, warm));
-                }
+            let warm = state.warm();
+            let better = best
+                .is_none_or(|(_, had)| if had >= wish.chunks { warm >= wish.chunks && warm < had } else { warm > had });
+            if better {
+                best = Some((room, warm));
             }
         }
         best.map(|(room, _)| room)
@@ -291,12 +299,12 @@ impl Rooms {
             return Availability::None;
         }
         let is_left = |room| self.state(room).is_some_and(|state| !state.is_in_use());
-        let left = self.used_rooms().any(is_left) || self.unused(0).next().is_some();
+        let left = self.used_rooms().any(is_left) || self.unused(0, 1).next().is_some();
         if left { Availability::Left } else { Availability::Exhausted }
     }
 
     fn claim<O: Os>(&self, kernel: &Kernel<O>, room: RoomIndex, chunks: Chunks) -> Result<Claimed, Refused> {
-        let ((base, _, number), record) = self.place_of(room).zip(self.room(room)).ok_or(Refused::Taken)?;
+        let (site, record) = self.site(room).zip(self.room(room)).ok_or(Refused::Taken)?;
         let before = record.word.claim(chunks.0).ok_or(Refused::Taken)?;
         if !self.ensure_committed(kernel, room, chunks, By::Application) {
             record.word.cancel(before);
@@ -305,11 +313,12 @@ impl Rooms {
         // Relaxed, here and below: hints. That the room was kept tells the governor who looks for it.
         let kept = record.keep.swap(0, Ordering::Relaxed);
         record.grown.store(false, Ordering::Relaxed);
-        if let Some(in_use) = self.in_use.get(number) {
+        if let Some(in_use) = self.in_use.get(site.tier) {
             in_use.fetch_add(1, Ordering::Relaxed);
         }
         self.note_reached(room);
         self.note_cold(chunks.0, before.warm());
+        let base = site.base;
         Ok(Claimed { room, base, dirty: Chunks(before.dirty()), leaves_kept: kept > 0 && before.warm() > chunks.0 })
     }
 
@@ -327,8 +336,8 @@ impl Rooms {
     }
 
     fn note_reached(&self, room: RoomIndex) {
-        let Some((_, _, number)) = self.place_of(room) else { return };
-        if let Some((place, reached)) = self.places.get(number).zip(self.reached.get(number)) {
+        let Some(Site { tier, .. }) = self.site(room) else { return };
+        if let Some((place, reached)) = self.places.get(tier).zip(self.reached.get(tier)) {
             // Relaxed: a bound for scans; a room is visible to them once this is.
             reached.fetch_max(room.0 - place.first + 1, Ordering::Relaxed);
         }
@@ -351,13 +360,13 @@ impl Rooms {
         if !self.stepped {
             return true;
         }
-        let (Some(record), Some((_, tier, _))) = (self.room(room), self.place_of(room)) else { return false };
+        let (Some(record), Some(site)) = (self.room(room), self.site(room)) else { return false };
         // Acquire: pairs with the Release in `take_step`, by an earlier owner.
         let have = record.committed.load(Ordering::Acquire);
         if chunks.0 <= have {
             return true;
         }
-        let ample = step_from(have, tier).max(chunks.0);
+        let ample = step_from(have, site.bytes).max(chunks.0);
         let allowed = self.locking.allows_step(kernel, &self.refusal, Chunks(ample - have).in_bytes(), by);
         self.take_step(kernel, room, have, if allowed { ample } else { chunks.0 }, chunks.0, by)
     }
@@ -365,7 +374,7 @@ impl Rooms {
     /// Commits the first `step` chunks of a room of which `have` are committed, or less if that is refused, but at
     /// least `least`. `have < least <= step`, and the room has as many.
     fn take_step<O: Os>(&self, kernel: &Kernel<O>, room: RoomIndex, have: u32, step: u32, least: u32, by: By) -> bool {
-        let (Some(record), Some((base, ..))) = (self.room(room), self.place_of(room)) else { return false };
+        let (Some(record), Some(Site { base, .. })) = (self.room(room), self.site(room)) else { return false };
         let now = kernel.os().coarse_now();
         let missing_bytes = |target: u32| Chunks(target - have).in_bytes();
         let mut next = Some(step as usize);
@@ -392,14 +401,14 @@ impl Rooms {
 
     /// Whether a block of `chunks` fits into a room.
     pub(crate) fn fits(&self, room: RoomIndex, chunks: Chunks) -> bool {
-        self.place_of(room).is_some_and(|(_, tier, _)| chunks.in_bytes() <= tier.room_bytes())
+        self.site(room).is_some_and(|site| site.fits(chunks.0, 1))
     }
 
     /// Forked child: ends the work of the parent's governor on a room, of which nothing is known but that it is under
     /// way. All that the room may hold counts as warm.
     pub(crate) fn recover(&self, room: RoomIndex) {
-        let Some(((_, tier, _), record)) = self.place_of(room).zip(self.room(room)) else { return };
-        let room_chunks = (tier.room_bytes() >> CHUNK_SHIFT) as u32;
+        let Some((site, record)) = self.site(room).zip(self.room(room)) else { return };
+        let room_chunks = (site.bytes >> CHUNK_SHIFT) as u32;
         // Relaxed: the child has one thread.
         let committed = if self.stepped { record.committed.load(Ordering::Relaxed) } else { room_chunks };
         record.word.recover(committed);
@@ -445,11 +454,11 @@ impl Rooms {
         }
         let wanting = self.used_rooms().find_map(|room| {
             let record = self.room(room)?;
-            let (_, tier, _) = self.place_of(room)?;
+            let site = self.site(room)?;
             // Relaxed: a hint.
             let committed = record.committed.load(Ordering::Relaxed);
-            let wants = self.wants_step(record) && Chunks(committed).in_bytes() < tier.room_bytes();
-            let step = step_from(committed, tier);
+            let wants = self.wants_step(record) && Chunks(committed).in_bytes() < site.bytes;
+            let step = step_from(committed, site.bytes);
             wants.then_some((room, committed, step))
         });
         let stepped = wanting.is_some_and(|(room, have, step)| {
@@ -466,9 +475,9 @@ impl Rooms {
 
     /// Owner: gives the room back. `None` if it was not in use. Says whether it holds memory.
     pub(crate) fn release(&self, room: RoomIndex) -> Option<bool> {
-        let (_, _, number) = self.place_of(room)?;
+        let site = self.site(room)?;
         let before = self.room(room)?.word.release()?;
-        if let Some(in_use) = self.in_use.get(number) {
+        if let Some(in_use) = self.in_use.get(site.tier) {
             // Relaxed: as in `claim`.
             in_use.fetch_sub(1, Ordering::Relaxed);
         }
@@ -487,7 +496,7 @@ impl Rooms {
     }
 
     fn place(&self, room: RoomIndex, piece: Piece) -> Option<(Piece, NonNull<u8>)> {
-        let (base, ..) = self.place_of(room)?;
+        let base = self.site(room)?.base;
         // SAFETY: the piece lies in the room.
         Some((piece, unsafe { base.byte_add(Chunks(piece.from).in_bytes()) }))
     }
@@ -502,9 +511,9 @@ impl Rooms {
     }
 }
 
-/// Chunks of a room to commit in all, where `have` are committed.
-fn step_from(have: u32, tier: Tier) -> u32 {
-    let step_bytes = next_step(Chunks(have).in_bytes(), STEP_BYTES_MIN, STEP_GROWTH).min(tier.room_bytes());
+/// Chunks of a room to commit in all, where `have` are committed and its blocks can have `bytes_max`.
+fn step_from(have: u32, bytes_max: usize) -> u32 {
+    let step_bytes = next_step(Chunks(have).in_bytes(), STEP_BYTES_MIN, STEP_GROWTH).min(bytes_max);
     (step_bytes >> CHUNK_SHIFT) as u32
 }
 
@@ -512,8 +521,8 @@ fn step_from(have: u32, tier: Tier) -> u32 {
 #[derive(Clone, Copy)]
 struct Wish {
     chunks: u32,
-    /// Bytes that the room must have.
-    least_bytes: usize,
+    /// What the block's address must be a multiple of.
+    align_bytes: usize,
     /// Whether it must hold no old data.
     zeroed: bool,
     /// Whether one that is kept for a much larger block will do.

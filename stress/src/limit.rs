@@ -36,9 +36,12 @@ impl Region {
     fn bump(&self, layout: Layout) -> Option<usize> {
         let end = self.end.load(Ordering::Relaxed);
         let bytes = layout.size().checked_next_multiple_of(UNIT_BYTES)?;
+        // A block of hugepages begins with one: a processor may know two blocks apart by few address bits, and a
+        // doubling at the incident's size took 0.61 s so, and 0.71 s where they followed each other without a gap.
+        let align_bytes = if bytes < HUGEPAGE_BYTES { layout.align() } else { layout.align().max(HUGEPAGE_BYTES) };
         let mut top = self.top.load(Ordering::Relaxed);
         loop {
-            let start = top.checked_next_multiple_of(layout.align())?;
+            let start = top.checked_next_multiple_of(align_bytes)?;
             let next = start.checked_add(bytes).filter(|next| *next <= end)?;
             // Acquire: what the last owner of a block that was taken back did to it comes before; pairs with `unbump`.
             match self.top.compare_exchange_weak(top, next, Ordering::Acquire, Ordering::Relaxed) {

@@ -43,7 +43,7 @@ impl Rooms {
                 && self.state(*room).is_some_and(|state| state.is_available(chunks.0))
         });
         let warmest = used.max_by_key(|room| self.state(*room).map_or(0, RoomState::warm));
-        let room = warmest.or_else(|| self.unused(chunks.in_bytes()).next())?;
+        let room = warmest.or_else(|| self.unused(chunks.0, 1).next())?;
         if !self.ensure_committed(kernel, room, chunks, By::Governor) {
             return None;
         }

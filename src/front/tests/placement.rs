@@ -27,6 +27,27 @@ fn foreign_addresses_are_recognised() {
 }
 
 #[test]
+fn huge_blocks_have_few_low_address_bits_in_common() {
+    /// What AMD's Zen looks its first data cache up by, as Lipp et al. found ("Take A Way", 2020).
+    fn cache_hash(address: usize) -> usize {
+        let bit = |number: usize| address >> number & 1;
+        let pairs = [(12, 27), (13, 26), (14, 25), (15, 20), (16, 21), (17, 22), (18, 23), (19, 24)];
+        pairs.iter().enumerate().map(|(place, (low, high))| (bit(*low) ^ bit(*high)) << place).sum()
+    }
+    for commit in [Commit::Ready, Commit::Stepped] {
+        let (engine, heap) = started(FakeOs::new(), commit);
+        let blocks: Vec<_> = (0..4).map(|_| allocate(engine, heap, layout(1 << 30))).collect();
+        let mut hashes: Vec<_> = blocks.iter().map(|block| cache_hash(block.addr())).collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), 4, "{commit:?}: {blocks:?}");
+        // What lies between a room's start and its block was never a block.
+        assert!(matches!(engine.arena().find(blocks[1].addr()), Some(Found::Room(_, _, 0))));
+        assert!(engine.arena().find(blocks[1].addr() - 1).is_none());
+    }
+}
+
+#[test]
 fn a_growing_block_moves_once_and_then_never() {
     for commit in [Commit::Ready, Commit::Stepped] {
         let (engine, heap) = started(FakeOs::new(), commit);
