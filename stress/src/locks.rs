@@ -18,6 +18,8 @@ const MEMORY_CALLS: [&str; 9] =
 const GOVERNOR: &str = "antifreeze-gov";
 /// The canary that does nothing but allocate and free, of all threads that are named so.
 const BLOCK_CANARY: &str = "canary block";
+/// The canary that touches and unmaps one page at a time.
+const FAULT_CANARY: &str = "canary fault";
 
 /// The traces of one allocator's rounds, in short.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +34,8 @@ pub struct LockSummary {
     pub reads: Tally,
     /// How long the governor's calls took that give memory back, of all rounds.
     pub purges: Tally,
+    /// How long a canary's calls took that unmap one page, of all rounds: what any call takes on this machine.
+    pub page_calls: Tally,
     /// How often a thread that is not the governor's gave memory back, of all rounds; only told of antifreeze.
     pub purges_elsewhere: u64,
     /// The longest that any thread of the process waited for the lock, of all rounds.
@@ -83,6 +87,11 @@ impl LockSummary {
         let advice = traces.iter().flat_map(|trace| &trace.calls).filter(|row| row.call.ends_with("madvise"));
         let mut purges = Tally::default();
         advice.clone().filter(|row| row.thread == GOVERNOR).for_each(|row| purges.merge(&row.time));
+        let mut page_calls = Tally::default();
+        let calls = traces.iter().flat_map(|trace| &trace.calls);
+        calls
+            .filter(|row| row.thread == FAULT_CANARY && row.call == "munmap")
+            .for_each(|row| page_calls.merge(&row.time));
         let elsewhere = advice.filter(|row| row.thread != GOVERNOR && !maps_by_itself(&row.thread));
         let waits = traces.iter().flat_map(|trace| &trace.rows).filter(|row| !row.outsider);
         Some(Self {
@@ -91,6 +100,7 @@ impl LockSummary {
             longest_write_ns: all(Mode::Write).map(|row| row.holds.longest_ns).max().unwrap_or(0),
             reads: merged(all(Mode::Read)),
             purges,
+            page_calls,
             purges_elsewhere: elsewhere.map(|row| row.count).sum(),
             longest_wait_ns: waits.map(|row| row.waits.longest_ns).max().unwrap_or(0),
             lost: traces.iter().map(|trace| trace.lost.records).sum(),
@@ -155,6 +165,9 @@ mod tests {
             samples::call_row(GOVERNOR, "process_madvise", &[300]),
             samples::call_row("main", "madvise", &[1, 2, 3]),
             samples::call_row("canary thread", "madvise", &[1]),
+            samples::call_row("canary fault", "munmap", &[50, 60]),
+            samples::call_row("canary fault", "mmap", &[1]),
+            samples::call_row("canary map", "munmap", &[1]),
             samples::call_row("main", "munmap", &[1]),
         ];
         let quiet = samples::trace(vec![row("main", "madvise", Mode::Read, &[10])]);
@@ -163,6 +176,7 @@ mod tests {
         assert_eq!(summary.calls_said(), "mmap 3, munmap 1");
         assert_eq!((summary.reads.count, summary.reads.longest_ns), (3, 300));
         assert_eq!((summary.purges.count, summary.purges.longest_ns, summary.purges_elsewhere), (2, 400, 3));
+        assert_eq!((summary.page_calls.count, summary.page_calls.longest_ns), (2, 60));
         assert_eq!(LockSummary::of(std::iter::empty()), None);
     }
 }
