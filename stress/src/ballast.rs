@@ -35,9 +35,9 @@ impl Ballast {
         Ok(())
     }
 
-    /// Takes what is missing to `bytes`, as far as that much is available, for a child that has let go of what it touched
-    /// and is about to touch as much again: what it gave back the host may have taken since, and what another allocator
-    /// kept it has not.
+    /// Takes what is missing to `bytes`, as far as that much is available, for a child that has let go of what it
+    /// touched and is about to touch as much again: what it gave back the host may have taken since, and what another
+    /// allocator kept it has not.
     pub fn refill(&mut self, bytes: u64, interrupted: &AtomicBool) -> io::Result<()> {
         let missing_bytes = bytes.saturating_sub(self.bytes());
         if missing_bytes < PIECE_BYTES as u64 {

@@ -38,7 +38,7 @@ impl Heard {
         self.end_last();
         let last = self.spans.last().map_or("before the first phase".to_owned(), |last| {
             let times = self.spans.iter().filter(|span| span.phase == last.phase).count();
-            format!("in the phase \"{}\" when it came for the {times}. time", last.phase)
+            format!("in the phase \"{}\" when it came for time number {times}", last.phase)
         });
         Record {
             allocator: allocator.to_owned(),
@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(spans, [("control", false), ("wave", true), ("free", true), ("wave", true)]);
         assert!(record.spans.windows(2).all(|pair| pair[0].end_ns == pair[1].start_ns));
         let note =
-            "The kernel killed the process at the memory limit, in the phase \"wave\" when it came for the 2. time.";
+            "The kernel killed the process at the memory limit, in the phase \"wave\" when it came for time number 2.";
         assert_eq!(record.notes, [note]);
         assert!(Heard::default().record("some", &waves).notes[0].ends_with("before the first phase."));
     }

@@ -140,7 +140,8 @@ impl std::fmt::Debug for Limit {
 }
 
 // SAFETY: a block is a range of memory that is mapped for ever, claimed by one exchange and thus nobody else's until it
-// is freed; the spare one is taken by one exchange too, and has the size that is asked for. Its start is aligned by `bump`, and no call unwinds.
+// is freed; the spare one is taken by one exchange too, and has the size that is asked for. Its start is aligned by
+// `bump`, and no call unwinds.
 unsafe impl GlobalAlloc for Limit {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         match self.take_spare(layout).or_else(|| self.current().bump(layout)) {

@@ -58,9 +58,9 @@ impl Moment {
 /// The phases to charge for a wait during which a phase began or ended, each once, and from when on it counts.
 ///
 /// A wait that starts in a busy phase may end only after it (a doubling ends by freeing the old table), and a wait that
-/// starts in a quiet phase may be caused by the busy one that follows, or even outlast it. So the whole of it belongs to
-/// every busy phase it touched, or to the quiet ones if it touched none. Only what it lasted before the first phase that
-/// it touched, while the harness was at work, does not count.
+/// starts in a quiet phase may be caused by the busy one that follows, or even outlast it. So the whole of it belongs
+/// to every busy phase it touched, or to the quiet ones if it touched none. Only what it lasted before the first phase
+/// that it touched, while the harness was at work, does not count.
 pub fn charged<'spans>(spans: &'spans [Span], wait: &Range<u64>) -> (u64, Vec<&'spans str>) {
     let is_touched = |span: &&Span| span.start_ns < wait.end && wait.start < span.end_ns;
     let touched = || spans.iter().filter(is_touched);

@@ -170,6 +170,11 @@ pub fn millis(ns: u64) -> String {
     format!("{ms:.decimals$}")
 }
 
+/// So many of something, as a person would say it: `1 wave`, `3 waves`.
+pub fn counted(count: u64, one: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
+}
+
 /// A time in the unit a person would say it in.
 pub fn time(ns: u64) -> String {
     match ns {

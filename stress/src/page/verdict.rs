@@ -30,9 +30,9 @@ fn extremes(selection: &Selection<'_>) -> Markup {
     html! {
         p {
             "Once the preparation was over, another thread had to wait at most "
-            strong { (time(least.wait.worst_any_round_ns)) } " under " (least.lane.name)
-            @if usable.len() > 1 { ", and " strong { (time(most.wait.worst_any_round_ns)) } " under " (most.lane.name) }
-            "."
+            strong { (time(least.wait.worst_ns)) } " under " (least.lane.name)
+            @if usable.len() > 1 { ", and " strong { (time(most.wait.worst_ns)) } " under " (most.lane.name) }
+            " (median of the rounds)."
             @if let Some(noise_ns) = noise_ns(selection) {
                 " Before that, with nothing going on, this machine let one wait up to " (time(noise_ns)) "."
             }
@@ -109,20 +109,24 @@ fn result_item(result: &TargetResult) -> Markup {
 struct Freeze<'a> {
     lane: &'a Lane<'a>,
     wait: &'a Wait,
+    /// The longest wait of any round.
+    worst_ns: u64,
 }
 
-/// A bar for each allocator: the longest that any of its canaries waited after the control, shortest first.
+/// A bar for each allocator: the longest that any of its canaries waited after the control, shortest first. The median
+/// of the rounds, as one round may have met a machine that stood still; and behind it the worst.
 pub fn freezes(selection: &Selection<'_>) -> Markup {
     let freezes = longest_freezes(selection);
     let Some(longest) = freezes.last() else { return html! {} };
-    let lowest = decade_below(freezes[0].wait.worst_any_round_ns / 3);
-    let scale = Scale::decades(lowest, decade_above(longest.wait.worst_any_round_ns), 0.0, 100.0);
+    let lowest = decade_below(freezes[0].wait.worst_ns / 3);
+    let worst_ns = freezes.iter().map(|freeze| freeze.worst_ns).fold(longest.wait.worst_ns, u64::max);
+    let scale = Scale::decades(lowest, decade_above(worst_ns), 0.0, 100.0);
     html! {
         figure.freezes {
             figcaption {
                 h2 { "Who froze, and for how long" }
-                p { "The longest that another thread of the process had to wait in any phase after the control, in any "
-                    "round, on a logarithmic scale." }
+                p { "The longest that another thread of the process had to wait in any phase after the control: the median "
+                    "of the rounds, and paler the worst round. The scale is logarithmic." }
             }
             div.bars {
                 @for freeze in &freezes { (bar(freeze, &scale)) }
@@ -139,26 +143,28 @@ pub fn freezes(selection: &Selection<'_>) -> Markup {
 /// The freezes of all allocators, the shortest first.
 fn longest_freezes<'a>(selection: &'a Selection<'a>) -> Vec<Freeze<'a>> {
     let mut freezes: Vec<_> = selection.lanes.iter().filter_map(|lane| freeze(selection, lane)).collect();
-    freezes.sort_by_key(|freeze| freeze.wait.worst_any_round_ns);
+    freezes.sort_by_key(|freeze| freeze.wait.worst_ns);
     freezes
 }
 
 fn freeze<'a>(selection: &Selection<'a>, lane: &'a Lane<'a>) -> Option<Freeze<'a>> {
     let counts = |wait: &&Wait| selection.counted().any(|phase| phase == wait.phase);
-    let wait = lane.summary.waits.iter().filter(counts).max_by_key(|wait| wait.worst_any_round_ns)?;
-    Some(Freeze { lane, wait })
+    let waits = || lane.summary.waits.iter().filter(counts);
+    let wait = waits().max_by_key(|wait| wait.worst_ns)?;
+    Some(Freeze { lane, wait, worst_ns: waits().map(|wait| wait.worst_any_round_ns).max()? })
 }
 
 fn bar(freeze: &Freeze<'_>, scale: &Scale) -> Markup {
-    let Freeze { lane, wait } = freeze;
+    let Freeze { lane, wait, worst_ns } = freeze;
     html! {
         div.row.(class(lane)) {
             span.who { (lane.name) }
             div.track aria-hidden="true" {
                 @for tick in scale.ticks(9) { i style={ "left:" (percent(scale, tick)) "%" } {} }
-                b style={ "width:" (percent(scale, wait.worst_any_round_ns as f64)) "%" } {}
+                b.worst style={ "width:" (percent(scale, *worst_ns as f64)) "%" } {}
+                b style={ "width:" (percent(scale, wait.worst_ns as f64)) "%" } {}
             }
-            span.value { (time(wait.worst_any_round_ns)) }
+            span.value { (time(wait.worst_ns)) }
             span.note { "“" (wait.kind) "” during “" (wait.phase) "”" }
         }
     }

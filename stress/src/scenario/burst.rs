@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::candidates::PREWARMED;
 use crate::idle::Back;
 use crate::phase::Phase;
-use crate::record::{Unit, time};
+use crate::record::{Unit, counted, time};
 use crate::scenario::{CONTROL, IDLE, Scenario, patience};
 use crate::sizes::{self, SizeError, said};
 use crate::stage::{Stage, rss_kib};
@@ -124,9 +124,8 @@ impl Scenario for Bursts {
     fn headline(&self) -> String {
         let Self { bursts, threads, idle_ms, .. } = self;
         let size = said(self.bytes);
-        format!(
-            "{bursts} bursts of {size} in blocks of 16 B to 4 MiB on {threads} threads, each with {idle_ms} ms of idle."
-        )
+        let (bursts, threads) = (counted(u64::from(*bursts), "burst"), counted(u64::from(*threads), "thread"));
+        format!("{bursts} of {size} in blocks of 16 B to 4 MiB on {threads}, each with {idle_ms} ms of idle.")
     }
 
     fn phases(&self) -> &'static [Phase] {

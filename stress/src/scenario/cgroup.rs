@@ -14,7 +14,7 @@ use crate::block::Block;
 use crate::candidates::PREWARMED;
 use crate::memory_group;
 use crate::phase::Phase;
-use crate::record::{Figure, Span, Unit};
+use crate::record::{Figure, Span, Unit, counted};
 use crate::scenario::{CONTROL, IDLE, Scenario, patience};
 use crate::setting::Setting;
 use crate::sizes::{self, SizeError, said};
@@ -137,8 +137,8 @@ impl Scenario for Waves {
         let (limit, top, floor) =
             (said(self.limit_bytes), said(self.part(self.top_percent)), said(self.part(FLOOR_PERCENT)));
         format!(
-            "{} waves of work between {floor} and {top} in a control group with a memory limit of {limit}.",
-            self.waves
+            "{} of work between {floor} and {top} in a control group with a memory limit of {limit}.",
+            counted(u64::from(self.waves), "wave")
         )
     }
 
@@ -198,10 +198,11 @@ impl Scenario for Waves {
             let highest = |name| summary.figure(name).and_then(|figure| figure.highest).unwrap_or(0);
             let done = summary.figure(WAVES_DONE)?.lowest?;
             let (killed, failed) = (highest(memory_group::KILLED) > 0, highest(FAILED));
+            let waves = counted(done, "wave");
             let how = match (killed, failed) {
-                (true, _) => format!("killed after {done} waves"),
-                (false, 0) => format!("{done} waves, {} hits of the limit", highest(memory_group::HITS)),
-                (false, failed) => format!("{done} waves, {failed} failed allocations"),
+                (true, _) => format!("killed after {waves}"),
+                (false, 0) => format!("{waves}, {} of the limit", counted(highest(memory_group::HITS), "hit")),
+                (false, failed) => format!("{waves}, {}", counted(failed, "failed allocation")),
             };
             Some((how, Some(!killed && failed == 0 && done == u64::from(self.waves))))
         });

@@ -18,7 +18,7 @@ use crate::block::Block;
 use crate::candidates::PREWARMED;
 use crate::memory::HUGEPAGE_BYTES;
 use crate::phase::Phase;
-use crate::record::{Unit, time};
+use crate::record::{Unit, counted, time};
 use crate::scenario::{CONTROL, IDLE, Scenario, patience};
 use crate::sizes::{self, SizeError, said};
 use crate::stage::Stage;
@@ -156,8 +156,8 @@ impl Scenario for Forking {
 
     fn headline(&self) -> String {
         format!(
-            "{} forks of a process with a heap of {}, which the parent writes to while the child uses it.",
-            self.forks,
+            "{} of a process with a heap of {}, which the parent writes to while the child uses it.",
+            counted(u64::from(self.forks), "fork"),
             said(self.bytes)
         )
     }

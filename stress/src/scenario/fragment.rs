@@ -86,8 +86,8 @@ fn machine_huge_kib() -> Result<u64, String> {
     memory::field_kib(&meminfo, "AnonHugePages").ok_or_else(|| "/proc/meminfo has no AnonHugePages".to_owned())
 }
 
-/// How much of the memory is in hugepages, most of which is the doubled table: what the machine has more of than before.
-/// What other processes take or give back meanwhile counts as well.
+/// How much of the memory is in hugepages, most of which is the doubled table: what the machine has more of than
+/// before. What other processes take or give back meanwhile counts as well.
 fn look(stage: &mut Stage<'_>, before_kib: u64) -> Result<(), String> {
     let huge_kib = machine_huge_kib()?.saturating_sub(before_kib);
     stage.figure("in hugepages", Some(huge_kib), Unit::Kib);

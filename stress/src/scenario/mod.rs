@@ -114,8 +114,9 @@ pub trait Scenario {
     fn targets(&self, summaries: &[Summary]) -> Vec<Target>;
 }
 
-/// When a child is taken to hang that does nothing for `rest` and touches so many bytes in all. A GiB takes a second, and
-/// on memory that the host has not backed a quarter of a minute; a busy machine or a slow allocator may take longer.
+/// When a child is taken to hang that does nothing for `rest` and touches so many bytes in all. A GiB takes a second,
+/// and on memory that the host has not backed a quarter of a minute; a busy machine or a slow allocator may take
+/// longer.
 pub fn patience(rest: Duration, bytes: u64) -> Duration {
     Duration::from_secs((bytes >> 30).saturating_mul(60).saturating_add(600)).saturating_add(rest)
 }

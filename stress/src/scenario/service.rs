@@ -82,9 +82,9 @@ pub struct Service {
     pub rate_per_s: u64,
     /// Traffic that is not measured.
     pub warm_up_ms: u64,
-    /// Traffic before the doubling, the control. Memory for the doubling is free from shortly before on, and must not be
-    /// for long: a guest reports free pages to its host two seconds after it has noticed them, and then they have to be
-    /// backed anew, which would be charged to whoever has not touched them before.
+    /// Traffic before the doubling, the control. Memory for the doubling is free from shortly before on, and must not
+    /// be for long: a guest reports free pages to its host two seconds after it has noticed them, and then they have to
+    /// be backed anew, which would be charged to whoever has not touched them before.
     pub before_ms: u64,
     /// Traffic after it.
     pub after_ms: u64,

@@ -20,8 +20,8 @@ use super::limits::Lowered;
 use super::pages::Pages;
 use super::schedule::Schedule;
 
-/// How long an allocator may go on refusing after a fault, because something of it is still under way: a thread that was
-/// refused memory, and for which others wait, may have lost its processor for so long.
+/// How long an allocator may go on refusing after a fault, because something of it is still under way: a thread that
+/// was refused memory, and for which others wait, may have lost its processor for so long.
 pub const GRACE: Duration = Duration::from_millis(100);
 /// No descriptor yet, and none will come.
 const NOT_YET: i32 = -1;

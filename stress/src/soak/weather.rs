@@ -1,5 +1,5 @@
-//! When faults are injected: storms, in which calls are refused and limits lowered, and calms, in which none are. A calm
-//! lasts longer than a fault explains a refusal, so that an allocator must get over what it was refused.
+//! When faults are injected: storms, in which calls are refused and limits lowered, and calms, in which none are. A
+//! calm lasts longer than a fault explains a refusal, so that an allocator must get over what it was refused.
 
 use std::ops::Range;
 use std::thread;

@@ -155,8 +155,8 @@ impl<A: GlobalAlloc> World<A> {
     }
 }
 
-/// Whether the machine has less memory than twice what is wanted. Asked without an allocation: there may be no memory to
-/// ask with.
+/// Whether the machine has less memory than twice what is wanted. Asked without an allocation: there may be no memory
+/// to ask with.
 fn is_memory_short(bytes: usize) -> bool {
     // The line is the third.
     let mut text = [0; 256];
