@@ -1,6 +1,8 @@
-//! Files by bare system calls of the C library's thin wrappers: no buffer, no allocation. Called by `linux`.
+//! Files by bare system calls: no buffer, no allocation. Called by `linux`.
 //!
-//! Invariant: every descriptor is close-on-exec from the moment it exists, and a signal never ends a call early.
+//! Invariant: every descriptor is close-on-exec from the moment it exists, and a signal never ends a call early. What
+//! threads of the program call here is no cancellation point, as the C library's functions of these names are: a thread
+//! that is cancelled must not leave the allocator half-way.
 
 use core::ffi::CStr;
 
@@ -24,15 +26,26 @@ fn retried<T: PartialOrd + From<i8>>(call: impl Fn() -> T) -> Result<T, OsError>
 /// open(2).
 pub(super) fn open(path: &CStr, flags: i32) -> Result<i32, OsError> {
     // SAFETY: the path is a live C string.
-    retried(|| unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC) })
+    let opened =
+        retried(|| unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags | libc::O_CLOEXEC) });
+    opened.map(|fd| fd as i32)
 }
 
 /// read(2).
 pub(super) fn read(fd: i32, buffer: &mut [u8]) -> Result<usize, OsError> {
     let (start, bytes) = (buffer.as_mut_ptr(), buffer.len());
     // SAFETY: the buffer is live and ours to write for so many bytes.
-    let result = retried(|| unsafe { libc::read(fd, start.cast(), bytes) });
-    result.map(isize::unsigned_abs)
+    let result = retried(|| unsafe { libc::syscall(libc::SYS_read, fd, start, bytes) });
+    result.map(|count| count.unsigned_abs() as usize)
+}
+
+/// One word of a file of words, by pread(2).
+pub(super) fn read_word(fd: i32, index: u64) -> Result<u64, OsError> {
+    let mut word = 0_u64;
+    let place = &raw mut word;
+    // SAFETY: the word is live and ours to write.
+    let read = retried(|| unsafe { libc::syscall(libc::SYS_pread64, fd, place, 8, index * 8) })?;
+    if read == 8 { Ok(word) } else { Err(from_number(libc::EIO)) }
 }
 
 /// Reads until the end of the file or of the buffer; gives the count of bytes.
@@ -53,7 +66,7 @@ pub(super) fn fill<O: Os + ?Sized>(os: &O, fd: i32, buffer: &mut [u8]) -> Result
 /// close(2). Linux has closed it whatever it says.
 pub(super) fn close(fd: i32) {
     // SAFETY: the descriptor is ours, by the caller's promise; nothing refers to it any more.
-    unsafe { libc::close(fd) };
+    unsafe { libc::syscall(libc::SYS_close, fd) };
 }
 
 /// See [`Os::open_trigger`].
