@@ -41,6 +41,8 @@ mod thread;
 mod front;
 
 pub use choices::{Commit, Governor};
+#[cfg(all(feature = "c-abi", target_os = "linux"))]
+pub use front::c_abi;
 #[cfg(feature = "metrics")]
 pub use front::record_metrics;
 #[cfg(feature = "metrics-http")]

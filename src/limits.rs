@@ -72,10 +72,10 @@ pub(crate) const RESERVATION_BYTES_MAX: usize = 32 << 40;
 pub(crate) const RESERVATION_BYTES_FLOOR: usize = 16 << 20;
 /// Below this size a reservation has no rooms: head-room is a luxury of wide address spaces.
 pub(crate) const ROOMY_BYTES_MIN: usize = 64 << 30;
-/// Rooms begin their blocks at so many different offsets, in chunks. Rooms are powers of two apart; blocks at their very
-/// starts would have most low address bits in common, and a processor that looks up its first cache by a hash of some of
-/// them (AMD's Zen: bits 12 to 27) would take the same entry of two large blocks for one another all the time. Doubling
-/// a table of 1.7 GB took 1.16 to 1.33 s so, 0.58 to 0.60 s with a chunk of difference.
+/// Rooms begin their blocks at so many different offsets, in chunks. Rooms are powers of two apart; blocks at their
+/// very starts would have most low address bits in common, and a processor that looks up its first cache by a hash of
+/// some of them (AMD's Zen: bits 12 to 27) would take the same entry of two large blocks for one another all the time.
+/// Doubling a table of 1.7 GB took 1.16 to 1.33 s so, 0.58 to 0.60 s with a chunk of difference.
 pub(crate) const ROOM_LEADS: usize = 16;
 /// Reservations that one process can have: the first, and growth.
 pub(crate) const RESERVATION_COUNT_MAX: usize = 64;

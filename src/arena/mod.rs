@@ -18,6 +18,7 @@ mod retired;
 mod rooms;
 mod space;
 mod standing;
+mod starting;
 mod tiers;
 
 pub(crate) use registry::{Arena, Found};

@@ -4,8 +4,6 @@
 //! Invariant: reservations are only ever added; the first is set up once at start. A request looks at each of them
 //! before the process grows by another.
 
-use core::ffi::c_void;
-use core::num::NonZeroI32;
 use core::ptr::{NonNull, null_mut};
 
 use super::doublings::Doublings;
@@ -16,8 +14,9 @@ use super::retired::{RetiredQueue, Sink};
 use super::rooms::{Claimed, RoomIndex};
 use super::space::{HEADER_BYTES, Run};
 use super::standing::{Commitment, Standing, WhyStepped};
+use super::starting::Starting;
 use crate::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
-use crate::governor::{Governor, ThreadMain};
+use crate::governor::Governor;
 use crate::limits::{
     CHUNK_BYTES, RESERVATION_BYTES_FLOOR, RESERVATION_BYTES_MAX, RESERVATION_BYTES_MIN, RESERVATION_COUNT_MAX,
     RESERVATION_PER_MEMORY, RESERVE_AFTER_CHUNKS, SLICE_BYTES, SLICE_SHIFT,
@@ -25,7 +24,7 @@ use crate::limits::{
 use crate::lockfree::doorbell::Doorbell;
 use crate::number::Number;
 use crate::options::{self, Commit, Options};
-use crate::os::{Kernel, Os, OsError};
+use crate::os::{Kernel, Limit, Os};
 use crate::units::{Chunks, Nanos, SliceIndex, Slices};
 
 /// The first reservation as numbers, for the paths that must be fast: one cache line, written once.
@@ -74,32 +73,17 @@ pub(crate) struct Arena<O> {
     last_bytes: AtomicUsize,
     /// Sizes of reservations that the kernel has lately refused.
     refusal: Refusal,
-    /// Threads that it has lately refused.
-    thread_refusal: Refusal,
     /// Requests that have lately met no memory.
     shortage: Refusal,
     retired: RetiredQueue,
     governor: Governor,
-    /// What the governor's thread runs. Set once.
-    worker_main: AtomicPtr<c_void>,
-    worker_argument: AtomicPtr<c_void>,
-    /// The worker's stack, once there is one.
-    worker_stack: AtomicPtr<u8>,
-    /// Whether the program lends the governor its threads. Set once.
-    lent: AtomicBool,
+    pub(super) starting: Starting,
     /// Whether claims of cold memory ring for the governor. Set once.
     grows_warm: AtomicBool,
     pub(crate) doublings: Doublings,
     /// When the governor was last rung for a step. Any thread, the last one wins.
     step_rung_ns: Number,
 }
-
-/// Bytes of the governor's stack: its few frames and the program's static thread-local storage.
-const WORKER_STACK_BYTES: usize = 256 << 10;
-/// Bytes of that which static thread-local storage cannot take: its frames need some 20 KiB, more without optimisation.
-const WORKER_STACK_RESERVE_BYTES: usize = 128 << 10;
-/// Bytes of its stack where the usual one is refused.
-const WORKER_LARGE_STACK_BYTES: usize = 16 << 20;
 
 /// How long a request waits for the governor at most before it does without, in nanoseconds: a hundred pieces. What it
 /// does instead, copying a huge block or failing, is far worse than that.
@@ -125,14 +109,10 @@ impl<O: Os> Arena<O> {
             why_stepped: AtomicUsize::new(0),
             last_bytes: AtomicUsize::new(0),
             refusal: Refusal::new(),
-            thread_refusal: Refusal::new(),
             shortage: Refusal::new(),
             retired: RetiredQueue::new(),
             governor: Governor::new(Doorbell::from_word(AtomicU32::new(0))),
-            worker_main: AtomicPtr::new(null_mut()),
-            worker_argument: AtomicPtr::new(null_mut()),
-            worker_stack: AtomicPtr::new(null_mut()),
-            lent: AtomicBool::new(false),
+            starting: Starting::new(),
             grows_warm: AtomicBool::new(false),
             doublings: Doublings::new(),
             step_rung_ns: Number::new(0),
@@ -176,7 +156,7 @@ impl<O: Os> Arena<O> {
         };
         let mut standing = Standing::new(commitment, self.wanted_bytes.load(Ordering::Relaxed));
         self.reservations().for_each(|reservation| standing.add(reservation));
-        standing.thread_refused = self.thread_refusal.stands();
+        standing.thread_refused = self.starting.is_refused();
         standing
     }
 
@@ -194,8 +174,9 @@ impl<O: Os> Arena<O> {
         (0..self.count.load(Ordering::Relaxed)).filter_map(|number| self.reservation(number))
     }
 
-    /// Takes the first reservation: 32 times the machine's memory, halved until the kernel agrees. `false` if it does
-    /// not even at 32 MiB; nothing stays behind then. Called once at a time.
+    /// Takes the first reservation: 32 times the machine's memory, halved until the kernel agrees and half of a limit
+    /// of address space is left to others. `false` if the kernel does not agree even at 32 MiB; nothing stays behind
+    /// then. Called once at a time.
     pub(crate) fn start(&self, options: &Options) -> bool {
         let facts = self.kernel.os().facts();
         if facts.page_bytes > SLICE_BYTES {
@@ -216,6 +197,12 @@ impl<O: Os> Arena<O> {
         self.wanted_bytes.store(wanted, Ordering::Relaxed);
         self.why_stepped.store(why_stepped as usize, Ordering::Relaxed);
         let mut bytes = wanted;
+        // A limit is for thread stacks and the program's own mappings as well: half of it at first, more when that is
+        // used. An option is taken at its word.
+        let limit = self.kernel.os().limit(Limit::AddressSpace).filter(|_| options.reservation.is_none());
+        while bytes > RESERVATION_BYTES_FLOOR && limit.is_some_and(|limit| bytes as u64 > limit / 2) {
+            bytes /= 2;
+        }
         while bytes >= RESERVATION_BYTES_FLOOR {
             for mode in modes {
                 if let Ok(reservation) = Reservation::create(&self.kernel, bytes, true, *mode == READY) {
@@ -227,7 +214,8 @@ impl<O: Os> Arena<O> {
                     self.publish(reservation);
                     self.note_reached(reservation);
                     self.take_pool(options.hugetlb.unwrap_or(0));
-                    self.lent.store(options.governor == options::Governor::Tick, Ordering::Relaxed);
+                    self.note_process();
+                    self.starting.set_lent(options.governor == options::Governor::Tick);
                     self.grows_warm.store(options.warm_reserve.is_some(), Ordering::Relaxed);
                     self.doublings.set_up(options.forecast);
                     self.governor.set_up(&self.kernel, options);
@@ -367,6 +355,15 @@ impl<O: Os> Arena<O> {
         if grows_warm {
             self.notify_governor(false);
         }
+        self.note_size();
+    }
+
+    /// After hugepages were taken: where the governor can only be started by requests for memory, it is started now, as
+    /// a program of some size may free all that and never ask for any again.
+    fn note_size(&self) {
+        if self.starting.is_late() && self.governor.is_unheard_of() {
+            self.notify_governor(false);
+        }
     }
 
     /// Stepped mode: has the governor take a step that is due soon, at once: what is left may be used up within
@@ -438,6 +435,7 @@ impl<O: Os> Arena<O> {
                 self.retire_room(reservation, claimed.room);
             }
             self.doublings.note_claim(self.kernel.os().coarse_now(), chunks);
+            self.note_size();
             Some(claimed)
         })
     }
@@ -506,82 +504,5 @@ impl<O: Os> Arena<O> {
     /// Zeroed memory for a record of the allocator, for ever: `bytes` and its address are multiples of 4096.
     pub(crate) fn allocate_record(&self, bytes: usize) -> Option<NonNull<u8>> {
         self.on_some(CHUNK_BYTES, |reservation| reservation.allocate_record(&self.kernel, bytes))
-    }
-
-    /// Rings for the governor, so that it looks at all there is; at once if it is `urgent`. Starts its thread if there
-    /// is none, unless the program lends its own.
-    pub(crate) fn notify_governor(&self, urgent: bool) {
-        // Relaxed: set once, at start.
-        if !self.lent.load(Ordering::Relaxed) {
-            self.governor.notify(&self.kernel, urgent, || self.start_governor());
-        }
-    }
-
-    /// Starts the governor's thread. One thread at a time gets here: the one whom the doorbell told to.
-    fn start_governor(&self) -> bool {
-        let now = self.kernel.os().coarse_now();
-        let started = !self.thread_refusal.covers(now, 1) && self.try_start_governor();
-        if started {
-            self.thread_refusal.forget();
-        } else {
-            self.thread_refusal.note(now, 1);
-        }
-        started
-    }
-
-    fn try_start_governor(&self) -> bool {
-        // Relaxed: handed from one starter to the next by the doorbell. A forked child finds its parent's stack, which
-        // nobody uses there.
-        let mut stack = self.worker_stack.load(Ordering::Relaxed);
-        if stack.is_null() {
-            let Some(record) = self.allocate_record(WORKER_STACK_BYTES) else { return false };
-            stack = record.as_ptr();
-            self.worker_stack.store(stack, Ordering::Relaxed);
-        }
-        match NonNull::new(stack).map(|stack| self.start_on(stack, WORKER_STACK_BYTES)) {
-            Some(Ok(())) => true,
-            Some(Err(error)) if error.0.get() == libc::EINVAL => self.start_on_large_stack(),
-            _ => false,
-        }
-    }
-
-    /// For programs whose static thread-local storage is too large for the usual stack.
-    fn start_on_large_stack(&self) -> bool {
-        let Some((reservation, run)) =
-            Slices::holding(WORKER_LARGE_STACK_BYTES).and_then(|slices| self.allocate_run(slices, 1, false))
-        else {
-            return false;
-        };
-        let started = self.start_on(reservation.space.address(run.start), WORKER_LARGE_STACK_BYTES).is_ok();
-        if !started {
-            self.free_run(reservation, run.start, run.count);
-        }
-        started
-    }
-
-    fn start_on(&self, stack: NonNull<u8>, bytes: usize) -> Result<(), OsError> {
-        // Acquire: pairs with the Release in `set_worker`. Relaxed for the other: published by it.
-        let argument = self.worker_argument.load(Ordering::Acquire);
-        let main = self.worker_main.load(Ordering::Relaxed);
-        if main.is_null() {
-            return Err(OsError(NonZeroI32::MIN));
-        }
-        // SAFETY: `set_worker` stored a function of this type.
-        let main = unsafe { core::mem::transmute::<*mut c_void, ThreadMain>(main) };
-        // The C library puts the program's static thread-local storage at the top of the stack and is content if that
-        // just fits. What it is not told of is left for the thread itself in any case.
-        let told_bytes = bytes - WORKER_STACK_RESERVE_BYTES;
-        // SAFETY: 1. The stack was claimed for this one thread, also the part below; the argument lives for ever.
-        //         2. The reserve is less than either size of stack.
-        unsafe { self.kernel.os().start_thread(stack.byte_add(WORKER_STACK_RESERVE_BYTES), told_bytes, main, argument) }
-    }
-
-    /// Says what the governor's thread runs: `main(argument)`, where `argument` lives for ever. Until then ranges are
-    /// queued and kept.
-    pub(crate) fn set_worker(&self, main: ThreadMain, argument: *mut c_void) {
-        // Relaxed: published by the next line.
-        self.worker_main.store(main as *mut c_void, Ordering::Relaxed);
-        // Release: pairs with the Acquire in `start_on`.
-        self.worker_argument.store(argument, Ordering::Release);
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! Invariant: a room is claimed, grown and released by one exchange on its word. A block starts at the start of its
 //! room, behind its lead: a few chunks that are never used, their number another one in each of the next rooms (see
-//! [`ROOM_LEADS`](crate::limits::ROOM_LEADS)). Rooms come in tiers, each a quarter as large as the one before. While at least half of the larger rooms are
-//! free, every block gets the largest, so that what grows never moves; after that the smallest that fits. A room may be
-//! kept warm for a block to come: blocks of less than half that size get another one, as long as there is any.
+//! [`ROOM_LEADS`](crate::limits::ROOM_LEADS)). Rooms come in tiers, each a quarter as large as the one before. While at
+//! least half of the larger rooms are free, every block gets the largest, so that what grows never moves; after that
+//! the smallest that fits. A room may be kept warm for a block to come: blocks of less than half that size get another
+//! one, as long as there is any.
 
 mod kept;
 
@@ -251,8 +252,8 @@ impl Rooms {
         None
     }
 
-    /// Rooms for a block of `chunks` at a multiple of `align_bytes` that were never used, in the order in which they are
-    /// to be used.
+    /// Rooms for a block of `chunks` at a multiple of `align_bytes` that were never used, in the order in which they
+    /// are to be used.
     fn unused(&self, chunks: u32, align_bytes: usize) -> impl Iterator<Item = RoomIndex> {
         let half_free =
             |number: &usize| self.places.get(*number).is_some_and(|place| self.in_use(*number) < place.tier.count / 2);

@@ -132,23 +132,36 @@ pub(crate) fn allocate_zeroed<O: Os>(engine: &Engine<O>, heap: &Heap, layout: La
 /// The program gives the block up.
 #[inline(always)]
 pub(crate) unsafe fn deallocate<O: Os>(engine: &Engine<O>, heap: &Heap, block: usize) {
+    // SAFETY: as for this function.
+    unsafe {
+        if !deallocate_local(engine, heap, block) {
+            deallocate_slow(engine, heap, block);
+        }
+    }
+}
+
+/// Frees a block of a slab that the thread owns. `false` for any other address: nothing happened.
+/// # Safety
+/// As [`deallocate`].
+#[inline(always)]
+pub(super) unsafe fn deallocate_local<O: Os>(engine: &Engine<O>, heap: &Heap, block: usize) -> bool {
     if let Some(header) = engine.arena().primary().header_of(block) {
         // SAFETY: headers that `header_of` gives are committed.
         let slab = unsafe { Slab::at(header) };
         if slab.is_owned_by(heap.address()) {
             // SAFETY: the slab is this thread's, and the program has given the block up.
-            return unsafe { heap.free_local(engine, slab, block) };
+            unsafe { heap.free_local(engine, slab, block) };
+            return true;
         }
     }
-    // SAFETY: as for this function.
-    unsafe { deallocate_slow(engine, heap, block) }
+    false
 }
 
 /// Frees a block of any kind.
 /// # Safety
 /// As [`deallocate`].
 #[inline(never)]
-unsafe fn deallocate_slow<O: Os>(engine: &Engine<O>, heap: &Heap, block: usize) {
+pub(super) unsafe fn deallocate_slow<O: Os>(engine: &Engine<O>, heap: &Heap, block: usize) {
     match owner_of(engine, block) {
         // SAFETY: the slab is this thread's, and the program has given the block up.
         Owner::Slab(slab) if slab.is_owned_by(heap.address()) => unsafe { heap.free_local(engine, slab, block) },

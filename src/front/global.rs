@@ -187,7 +187,7 @@ impl Antifreeze {
 
     /// The calling thread's heap. `None` if it has none and there is no memory for one.
     #[inline(always)]
-    fn enter(&self) -> Option<&'static Heap> {
+    pub(super) fn enter(&self) -> Option<&'static Heap> {
         let heap = tls::heap();
         if heap.is_stand_in() { self.enter_first() } else { Some(heap) }
     }

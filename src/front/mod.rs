@@ -4,6 +4,8 @@
 
 #[cfg(target_os = "linux")]
 mod allocate;
+#[cfg(all(feature = "c-abi", target_os = "linux"))]
+pub mod c_abi;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 #[cfg(target_os = "linux")]

@@ -143,6 +143,16 @@ impl Governor {
         }
     }
 
+    /// Whether nobody has rung yet, so that there is no worker either.
+    pub(crate) fn is_unheard_of(&self) -> bool {
+        self.doorbell.is_untouched()
+    }
+
+    /// A worker that was to be started later, after all could not be: the next who rings tries again.
+    pub(crate) fn is_not_to_be_had(&self) {
+        self.doorbell.reset();
+    }
+
     /// Whether a round is being made, in which ranges are out of use.
     pub(crate) fn is_busy(&self) -> bool {
         // Acquire: pairs with the Release at the end of a round; what it gave back is seen.

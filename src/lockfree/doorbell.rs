@@ -70,6 +70,12 @@ impl Doorbell {
         }
     }
 
+    /// Whether there is no worker and nobody rang for one.
+    pub(crate) fn is_untouched(&self) -> bool {
+        // Relaxed: a hint.
+        self.word.load(Ordering::Relaxed) == ABSENT
+    }
+
     /// The worker could not be started, or is gone (a forked child): the next ringer tries again.
     pub(crate) fn reset(&self) {
         self.change(ABSENT);

@@ -15,6 +15,8 @@ use crate::text::Text;
 const PREFIX: &[u8] = b"ANTIFREEZE_";
 /// Names that begin with this are not options but what the allocator's own tests tell their children.
 const TEST_PREFIX: &[u8] = b"ANTIFREEZE_TEST_";
+/// Variables that are no options: the C library reads them (crate `preload`).
+const OTHERS: [&[u8]; 2] = [b"ANTIFREEZE_EXPLAIN", b"ANTIFREEZE_STATS"];
 /// Bytes of a name or value that a warning repeats.
 const QUOTE_BYTES_MAX: usize = 64;
 /// Bytes of the longest warning; a test tries the longest parts.
@@ -42,7 +44,7 @@ impl Options {
         for entry in entries {
             let Some(equals) = entry.iter().position(|byte| *byte == b'=') else { continue };
             let Some((name, [_, value @ ..])) = entry.split_at_checked(equals) else { continue };
-            if !name.starts_with(PREFIX) || name.starts_with(TEST_PREFIX) {
+            if !name.starts_with(PREFIX) || name.starts_with(TEST_PREFIX) || OTHERS.contains(&name) {
                 continue;
             }
             let Some(row) = TABLE.iter().find(|row| row.variable.as_bytes() == name) else {

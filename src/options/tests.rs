@@ -157,7 +157,9 @@ fn argument(row: &Row) -> &'static str {
 
 /// The cells of the document's rows about options, without the marks of code.
 fn documented() -> Vec<Vec<String>> {
-    let rows = DOCUMENT.lines().filter(|line| line.starts_with("| `"));
+    // What follows is about variables that are none.
+    let (options, _) = DOCUMENT.split_once("\n## Variables of the C library\n").unwrap();
+    let rows = options.lines().filter(|line| line.starts_with("| `"));
     let cells = |line: &str| {
         let inner = line.trim().trim_matches('|').to_owned();
         inner.split('|').map(|cell| cell.trim().replace('`', "")).collect()

@@ -77,6 +77,8 @@ pub(crate) struct FakeOs {
     pub(crate) locks_on_fault: bool,
     calls: AtomicUsize,
     now: AtomicU64,
+    /// The number of the process; a test may make it another one.
+    pub(crate) process: AtomicU32,
     purges: Mutex<Vec<Purged>>,
     purge_calls: Mutex<Vec<PurgeCall>>,
     threads: AtomicUsize,
@@ -117,6 +119,7 @@ impl FakeOs {
             locks_on_fault: true,
             calls: AtomicUsize::new(0),
             now: AtomicU64::new(1_000_000_000_000),
+            process: AtomicU32::new(1),
             purges: Mutex::new(Vec::new()),
             purge_calls: Mutex::new(Vec::new()),
             threads: AtomicUsize::new(0),
@@ -314,6 +317,10 @@ impl Os for FakeOs {
     unsafe fn touch(&self, place: NonNull<u8>) {
         // SAFETY: the caller's promise is the same.
         unsafe { Linux.touch(place) };
+    }
+
+    fn process(&self) -> u32 {
+        self.process.load(Ordering::SeqCst)
     }
 
     fn coarse_now(&self) -> Nanos {

@@ -53,18 +53,26 @@ fn clock(clock: libc::clockid_t) -> Nanos {
 }
 
 /// Gives the calling thread the processors of the program's first thread, and no preference for memory: it was started
-/// by whatever thread freed something first, which may be bound to one processor that must not be disturbed.
+/// by whatever thread freed something first, which may be bound to one processor that must not be disturbed. Changes
+/// only what differs: filters of system calls that kill the process let one ask more often than change.
 fn run_anywhere() {
-    let mut processors = [0_u64; 128];
-    let bytes = core::mem::size_of_val(&processors);
+    let mut processors = [[0_u64; 128]; 2];
+    let bytes = core::mem::size_of_val(&processors) / 2;
+    let [first, own] = &mut processors;
+    let mut policy = libc::MPOL_DEFAULT;
     // SAFETY: 1. sched_getaffinity(2) fills at most the live words that it is given, and says how many bytes.
-    //         2. sched_setaffinity(2) reads them. 3. set_mempolicy(2) with the default takes no nodes.
+    //         2. sched_setaffinity(2) reads them. 3. get_mempolicy(2) fills one live number.
+    //         4. set_mempolicy(2) with the default takes no nodes.
     unsafe {
-        let filled = libc::syscall(libc::SYS_sched_getaffinity, libc::getpid(), bytes, processors.as_mut_ptr());
-        if filled > 0 {
-            libc::syscall(libc::SYS_sched_setaffinity, 0, filled, processors.as_ptr());
+        let filled = libc::syscall(libc::SYS_sched_getaffinity, libc::getpid(), bytes, first.as_mut_ptr());
+        libc::syscall(libc::SYS_sched_getaffinity, 0, bytes, own.as_mut_ptr());
+        if filled > 0 && first != own {
+            libc::syscall(libc::SYS_sched_setaffinity, 0, filled, first.as_ptr());
         }
-        libc::syscall(libc::SYS_set_mempolicy, 0, null::<u64>(), 0);
+        libc::syscall(libc::SYS_get_mempolicy, &raw mut policy, null::<u64>(), 0, null::<u64>(), 0);
+        if policy != libc::MPOL_DEFAULT {
+            libc::syscall(libc::SYS_set_mempolicy, libc::MPOL_DEFAULT, null::<u64>(), 0);
+        }
     }
 }
 
@@ -191,6 +199,15 @@ impl Os for Linux {
     }
 
     fn is_resident(&self, place: NonNull<u8>) -> bool {
+        // Bit 63 of the word of a page (Documentation/admin-guide/mm/pagemap.rst).
+        let index = (place.addr().get() / self.page_bytes()) as u64;
+        if let Ok(fd) = files::open(c"/proc/self/pagemap", libc::O_RDONLY) {
+            let word = files::read_word(fd, index);
+            files::close(fd);
+            if let Ok(word) = word {
+                return word >> 63 == 1;
+            }
+        }
         let mut resident = 0;
         let page = place.as_ptr().map_addr(|address| address & !(self.page_bytes() - 1));
         // SAFETY: mincore(2) fills one byte for the one page.
@@ -237,6 +254,11 @@ impl Os for Linux {
     unsafe fn touch(&self, place: NonNull<u8>) {
         // SAFETY: the caller says that the byte is committed and holds no data.
         unsafe { place.write_volatile(0) };
+    }
+
+    fn process(&self) -> u32 {
+        // SAFETY: no arguments, no effect on memory.
+        unsafe { libc::getpid() as u32 }
     }
 
     fn coarse_now(&self) -> Nanos {
@@ -312,8 +334,10 @@ impl Os for Linux {
             as_result(libc::pthread_attr_init(attributes.as_mut_ptr()))?;
             libc::pthread_attr_setdetachstate(attributes.as_mut_ptr(), libc::PTHREAD_CREATE_DETACHED);
             // Not the policy of the thread that happens to start it, which may be a real-time one: that of new
-            // attributes.
-            libc::pthread_attr_setinheritsched(attributes.as_mut_ptr(), libc::PTHREAD_EXPLICIT_SCHED);
+            // attributes. Where that is the same, filters of system calls may well forbid to set it.
+            if libc::syscall(libc::SYS_sched_getscheduler, 0) != libc::c_long::from(libc::SCHED_OTHER) {
+                libc::pthread_attr_setinheritsched(attributes.as_mut_ptr(), libc::PTHREAD_EXPLICIT_SCHED);
+            }
             let placed =
                 as_result(libc::pthread_attr_setstack(attributes.as_mut_ptr(), stack.as_ptr().cast(), stack_bytes));
             let started = placed.and_then(|()| {

@@ -148,8 +148,9 @@ pub(crate) trait Os: Sync {
     /// The range is committed memory of ours that holds no data and that no other thread uses.
     unsafe fn fault_in(&self, base: NonNull<u8>, bytes: usize, stride_bytes: usize) -> u64;
 
-    /// Whether the page at `place` is in memory. Linux: `mincore`; takes mmap_lock for reading, 1 µs. `false` if the
-    /// kernel does not tell.
+    /// Whether the page at `place` is in memory. Linux: a word of `/proc/self/pagemap`; `mincore` where there is none,
+    /// for which systemd kills a service with `SystemCallFilter=@system-service`. 10 µs, or 1; mmap_lock for reading.
+    /// `false` if the kernel does not tell.
     fn is_resident(&self, place: NonNull<u8>) -> bool;
 
     /// Has pages of the range locked into memory when they are touched, rather than all at once when the range is
@@ -182,6 +183,9 @@ pub(crate) trait Os: Sync {
     /// # Safety
     /// `place` is committed memory of ours that holds no data yet.
     unsafe fn touch(&self, place: NonNull<u8>);
+
+    /// The number of the process. One system call that takes no lock.
+    fn process(&self) -> u32;
 
     /// The monotonic clock, to the kernel's tick (1 to 4 ms). No system call.
     fn coarse_now(&self) -> Nanos;

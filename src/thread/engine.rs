@@ -122,6 +122,7 @@ impl<O: Os> Engine<O> {
     /// purge is free again. What other threads were doing at the moment of the fork stays as it was: blocks that they
     /// held are lost to the child, and nothing else is.
     pub(crate) fn after_fork_in_child(&self) {
+        self.arena.note_process();
         self.arena.governor().start_anew_after_fork(self.arena.kernel());
         start_anew_after_fork(&self.arena);
         self.pool.start_anew_after_fork();

@@ -5,6 +5,7 @@
 
 mod failures;
 mod giving_back;
+mod late_start;
 mod locked;
 mod placement;
 mod pool;
