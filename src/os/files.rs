@@ -73,7 +73,7 @@ pub(super) fn close(fd: i32) {
 pub(super) fn open_trigger(path: &CStr, text: &[u8]) -> Result<i32, OsError> {
     let fd = open(path, libc::O_RDWR | libc::O_NONBLOCK)?;
     // SAFETY: writes a live buffer to a descriptor of ours.
-    match retried(|| unsafe { libc::write(fd, text.as_ptr().cast(), text.len()) }) {
+    match retried(|| unsafe { libc::syscall(libc::SYS_write, fd, text.as_ptr(), text.len()) }) {
         Ok(_) => Ok(fd),
         Err(error) => {
             close(fd);
@@ -86,8 +86,10 @@ pub(super) fn open_trigger(path: &CStr, text: &[u8]) -> Result<i32, OsError> {
 pub(super) fn has_priority_event(fd: i32) -> Result<bool, OsError> {
     let mut entry = libc::pollfd { fd, events: libc::POLLPRI, revents: 0 };
     let place = &raw mut entry;
-    // SAFETY: poll(2) writes the one live entry and returns at once.
-    retried(|| unsafe { libc::poll(place, 1, 0) })?;
+    let no_time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let (time, no_mask) = (&raw const no_time, core::ptr::null::<libc::sigset_t>());
+    // SAFETY: ppoll(2) writes the one live entry, reads the live time and returns at once.
+    retried(|| unsafe { libc::syscall(libc::SYS_ppoll, place, 1, time, no_mask, 0_usize) })?;
     match entry.revents {
         gone if gone & libc::POLLNVAL != 0 => Err(from_number(libc::EBADF)),
         broken if broken & libc::POLLERR != 0 => Err(from_number(libc::ENODEV)),

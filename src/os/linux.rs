@@ -277,7 +277,7 @@ impl Os for Linux {
     fn sleep(&self, time: Nanos) {
         let time = timespec(time);
         // SAFETY: `time` is live; the time left after an interruption is not asked for.
-        unsafe { libc::nanosleep(&raw const time, null_mut()) };
+        unsafe { libc::syscall(libc::SYS_nanosleep, &raw const time, null_mut::<libc::timespec>()) };
     }
 
     fn wait(&self, word: &AtomicU32, expected: u32) {
@@ -377,6 +377,7 @@ impl Os for Linux {
             Limit::AddressSpace => libc::RLIMIT_AS,
             Limit::Data => libc::RLIMIT_DATA,
             Limit::Locked => libc::RLIMIT_MEMLOCK,
+            Limit::Core => libc::RLIMIT_CORE,
         };
         let mut pair = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
         // SAFETY: getrlimit(2) fills the live struct.

@@ -65,6 +65,8 @@ pub(crate) enum Limit {
     Data,
     /// Bytes that may be locked into memory (`RLIMIT_MEMLOCK`).
     Locked,
+    /// Bytes of a core dump (`RLIMIT_CORE`).
+    Core,
 }
 
 /// Bytes of the buffer that [`Os::kernel_release`] fills: a field of `utsname` without its NUL.

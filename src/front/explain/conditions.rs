@@ -337,6 +337,13 @@ pub(super) const PROMISES: [Promise; 6] = [
                 )],
             ),
             note(
+                |it| it.machine.dumps && it.standing.commitment == Some(Commitment::Ready),
+                &[Words(
+                    "a core dump spans the reservation, for which the kernel may take most of a minute; choose \
+                     commit = stepped where dumps are made",
+                )],
+            ),
+            note(
                 |it| it.environment_ignored,
                 &[Words(
                     "variables ANTIFREEZE_* are not read, because this program runs set-user-ID or with \

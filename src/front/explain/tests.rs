@@ -45,6 +45,7 @@ fn best() -> Situation {
             page_bytes: 4096,
             memory_bytes: 32 << 30,
             psi: true,
+            dumps: false,
         },
         group: Group { kind: Kind::V2, ..Group::NONE },
         scatters: true,
@@ -255,6 +256,7 @@ const CASES: &[Case] = &[
     (|it| it.machine.thp = ThpMode::Unknown, &["P6 nothing hidden: weakened: /sys/kernel/mm"]),
     (|it| it.machine.thp_defrag = ThpDefrag::Unknown, &["P6 nothing hidden: weakened: /sys/kernel/mm"]),
     (|it| it.machine.overcommit = Overcommit::Unknown, &["P6 nothing hidden: weakened: /proc/sys/vm"]),
+    (|it| it.machine.dumps = true, &["P6 nothing hidden: note: a core dump spans the reservation"]),
     (|it| it.environment_ignored = true, &["P6 nothing hidden: note: variables ANTIFREEZE_*"]),
 ];
 
