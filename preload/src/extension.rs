@@ -161,7 +161,7 @@ pub extern "C" fn antifreeze_tick() -> i64 {
 /// A request for warm memory, in memory of its own. That is taken first: it starts the allocator, without which any
 /// request is refused, if the program has not asked for memory before.
 fn boxed(make: impl FnOnce() -> Prewarm) -> *mut Prewarm {
-    let place = crate::family::malloc(size_of::<Prewarm>()).cast::<Prewarm>();
+    let place = crate::family::block_of(size_of::<Prewarm>()).cast::<Prewarm>();
     if !place.is_null() {
         // SAFETY: a new block, large and aligned enough for any type of the language.
         unsafe { place.write(make()) };
@@ -241,7 +241,7 @@ pub unsafe extern "C" fn antifreeze_prewarm_free(request: *mut Prewarm) {
         // SAFETY: the caller's promise; the block goes after what was in it.
         unsafe {
             drop(ManuallyDrop::into_inner(request.cast::<ManuallyDrop<Prewarm>>().read()));
-            crate::family::free(request.cast());
+            crate::family::give_up(request.cast());
         }
     }
 }

@@ -44,10 +44,26 @@ fn none(_bytes: usize) -> *mut u8 {
     out_of_memory().cast()
 }
 
+/// What `malloc` does. All of this library calls this and its like, never the exported names: another library or the
+/// program may have put its own functions in their place, and in a library that `dlopen` loads they are glibc's.
+#[inline(always)]
+pub(crate) fn block_of(bytes: usize) -> *mut c_void {
+    c_abi::allocate(bytes, none).cast()
+}
+
+/// What `free` does.
+/// # Safety
+/// The program gives the block up.
+#[inline(always)]
+pub(crate) unsafe fn give_up(block: *mut c_void) {
+    // SAFETY: the caller's promise.
+    unsafe { c_abi::deallocate(block.cast(), not_ours) }
+}
+
 /// A block of `bytes`.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn malloc(bytes: usize) -> *mut c_void {
-    c_abi::allocate(bytes, none).cast()
+    block_of(bytes)
 }
 
 /// A zeroed block for `count` elements of `bytes` each.
@@ -65,7 +81,7 @@ pub extern "C" fn calloc(count: usize, bytes: usize) -> *mut c_void {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn free(block: *mut c_void) {
     // SAFETY: the caller's promise.
-    unsafe { c_abi::deallocate(block.cast(), not_ours) }
+    unsafe { give_up(block) };
 }
 
 /// What `free` does with null, and with pointers of others.
@@ -80,10 +96,18 @@ fn not_ours(block: *mut u8) {
 /// The block is null or live; it is given up if the result is not null, or `bytes` is 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn realloc(block: *mut c_void, bytes: usize) -> *mut c_void {
-    let Some(live) = NonNull::new(block.cast::<u8>()) else { return malloc(bytes) };
+    // SAFETY: the caller's promise.
+    unsafe { resized(block, bytes) }
+}
+
+/// What `realloc` does.
+/// # Safety
+/// As [`realloc`].
+unsafe fn resized(block: *mut c_void, bytes: usize) -> *mut c_void {
+    let Some(live) = NonNull::new(block.cast::<u8>()) else { return block_of(bytes) };
     if bytes == 0 {
         // SAFETY: the caller's promise.
-        unsafe { free(block) };
+        unsafe { give_up(block) };
         return null_mut();
     }
     // SAFETY: the caller's promise.
@@ -104,7 +128,7 @@ pub unsafe extern "C" fn realloc(block: *mut c_void, bytes: usize) -> *mut c_voi
 pub unsafe extern "C" fn reallocarray(block: *mut c_void, count: usize, bytes: usize) -> *mut c_void {
     match count.checked_mul(bytes) {
         // SAFETY: the caller's promise.
-        Some(bytes) => unsafe { realloc(block, bytes) },
+        Some(bytes) => unsafe { resized(block, bytes) },
         None => out_of_memory(),
     }
 }
@@ -115,7 +139,7 @@ pub unsafe extern "C" fn reallocarray(block: *mut c_void, count: usize, bytes: u
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cfree(block: *mut c_void) {
     // SAFETY: the caller's promise.
-    unsafe { free(block) };
+    unsafe { give_up(block) };
 }
 
 /// C23: frees a block that was asked for with `bytes`, which are not needed.
@@ -124,7 +148,7 @@ pub unsafe extern "C" fn cfree(block: *mut c_void) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn free_sized(block: *mut c_void, _bytes: usize) {
     // SAFETY: the caller's promise.
-    unsafe { free(block) };
+    unsafe { give_up(block) };
 }
 
 /// C23: frees a block that was asked for with this alignment and size, which are not needed.
@@ -133,7 +157,7 @@ pub unsafe extern "C" fn free_sized(block: *mut c_void, _bytes: usize) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn free_aligned_sized(block: *mut c_void, _align_bytes: usize, _bytes: usize) {
     // SAFETY: the caller's promise.
-    unsafe { free(block) };
+    unsafe { give_up(block) };
 }
 
 /// A block at a multiple of a power of two.
@@ -158,6 +182,11 @@ pub extern "C" fn aligned_alloc(align_bytes: usize, bytes: usize) -> *mut c_void
 /// A block at a multiple of `align_bytes`, which is rounded up to a power of two.
 #[unsafe(no_mangle)]
 pub extern "C" fn memalign(align_bytes: usize, bytes: usize) -> *mut c_void {
+    aligned_up(align_bytes, bytes)
+}
+
+/// What `memalign` does.
+fn aligned_up(align_bytes: usize, bytes: usize) -> *mut c_void {
     match align_bytes.checked_next_power_of_two() {
         Some(align_bytes) => answer(aligned(align_bytes, bytes)),
         None => invalid(),
@@ -191,7 +220,7 @@ fn page_bytes() -> usize {
 /// A block at a multiple of the page size.
 #[unsafe(no_mangle)]
 pub extern "C" fn valloc(bytes: usize) -> *mut c_void {
-    memalign(page_bytes(), bytes)
+    aligned_up(page_bytes(), bytes)
 }
 
 /// A block of whole pages.
@@ -199,7 +228,7 @@ pub extern "C" fn valloc(bytes: usize) -> *mut c_void {
 pub extern "C" fn pvalloc(bytes: usize) -> *mut c_void {
     let page_bytes = page_bytes();
     match bytes.checked_next_multiple_of(page_bytes) {
-        Some(bytes) => memalign(page_bytes, bytes),
+        Some(bytes) => aligned_up(page_bytes, bytes),
         None => out_of_memory(),
     }
 }

@@ -6,9 +6,6 @@ use allocator::{c_abi, stats};
 
 use crate::report::{set_errno, show};
 
-/// The numbers of `mallopt` that glibc knows; what they choose does not exist here.
-const OPTIONS: [c_int; 10] = [1, -1, -2, -3, -4, -5, -6, -7, -8, -9];
-
 /// `struct mallinfo` of glibc: all in bytes, but for the counts `ordblks`, `smblks` and `hblks`.
 #[repr(C)]
 pub struct Mallinfo<T> {
@@ -64,11 +61,10 @@ pub extern "C" fn malloc_trim(_pad: usize) -> c_int {
     c_int::from(has_any)
 }
 
-/// Accepts what glibc knows and changes nothing: the options of this allocator are `ANTIFREEZE_*`. Gives 1, or 0 for a
-/// number that means nothing.
+/// Accepts everything, as glibc does, and changes nothing: the options of this allocator are `ANTIFREEZE_*`. Gives 1.
 #[unsafe(no_mangle)]
-pub extern "C" fn mallopt(option: c_int, _value: c_int) -> c_int {
-    c_int::from(OPTIONS.contains(&option))
+pub extern "C" fn mallopt(_option: c_int, _value: c_int) -> c_int {
+    1
 }
 
 /// Prints statistics to standard error.

@@ -7,6 +7,7 @@
 //! | `operators` | C++'s operators `new` and `delete` |
 //! | `introspect` | mallinfo, malloc_stats, mallopt, malloc_trim and the like |
 //! | `extension` | what `include/antifreeze.h` declares |
+//! | `runtime` | the operators as the process sees them, and the C++ runtime |
 //! | `report` | lines on standard error, and what is done with pointers of others |
 //! | `start` | what `ANTIFREEZE_EXPLAIN` and `ANTIFREEZE_STATS` ask for |
 //!
@@ -19,4 +20,5 @@ mod family;
 mod introspect;
 mod operators;
 mod report;
+mod runtime;
 mod start;

@@ -1,228 +1,173 @@
 //! C++'s operators `new` and `delete`, by their names in the Itanium ABI.
 //!
-//! Without memory, `new` calls the program's new-handler again and again, as the standard wants, and throws `bad_alloc`
-//! when there is none. Throwing is the C++ runtime's business: it is reached through weak references, so that programs
-//! in C need none. A `new` that must not throw, in a program with a handler, which may, is left to the runtime's own
-//! operator, which calls ours and catches.
+//! As the standard has it, all forms come down to `new(size)`, `delete(pointer)` and those with an alignment, any of
+//! which a program may replace: so forms call each other as the whole process sees them, never directly.
+//!
+//! Without memory, `new` calls the program's new-handler again and again and throws `bad_alloc` when there is none. A
+//! form that must not throw is left to the C++ runtime's own, which calls `new` and catches, where something else than
+//! ours would be called that may throw: a handler or an operator of the program.
 
-use core::ffi::{CStr, c_void};
+use core::ffi::c_void;
 use core::ptr::null_mut;
 
-use crate::family::free;
-use crate::report::Line;
 use allocator::c_abi;
 
-/// `std::new_handler`.
-type Handler = unsafe extern "C-unwind" fn();
-
-// Weak references cannot be written in Rust itself. The words are relocated when the library is loaded; 0 if there is
-// no C++ runtime then.
-core::arch::global_asm!(
-    ".weak _ZSt15get_new_handlerv",
-    ".weak _ZSt17__throw_bad_allocv",
-    ".pushsection .data.rel.ro.antifreeze_runtime,\"aw\",@progbits",
-    ".p2align 3",
-    ".globl antifreeze_runtime_get_new_handler",
-    ".hidden antifreeze_runtime_get_new_handler",
-    "antifreeze_runtime_get_new_handler:",
-    ".quad _ZSt15get_new_handlerv",
-    ".globl antifreeze_runtime_throw_bad_alloc",
-    ".hidden antifreeze_runtime_throw_bad_alloc",
-    "antifreeze_runtime_throw_bad_alloc:",
-    ".quad _ZSt17__throw_bad_allocv",
-    ".popsection",
-);
-
-unsafe extern "C" {
-    /// `std::get_new_handler`.
-    #[link_name = "antifreeze_runtime_get_new_handler"]
-    static GET_NEW_HANDLER: Option<unsafe extern "C" fn() -> Option<Handler>>;
-    /// `std::__throw_bad_alloc`, of libstdc++ and libc++.
-    #[link_name = "antifreeze_runtime_throw_bad_alloc"]
-    static THROW_BAD_ALLOC: Option<unsafe extern "C-unwind" fn() -> !>;
-}
-
-/// The program's handler.
-fn handler() -> Option<Handler> {
-    // SAFETY: both words are null or functions of these types, by the C++ standard and ABI.
-    unsafe { GET_NEW_HANDLER.and_then(|get| get()) }
-}
+use crate::family;
+use crate::report::Line;
+use crate::runtime::{
+    ALIGNED_DELETE, ALIGNED_DELETE_ARRAY, ALIGNED_NEW, ALIGNED_NEW_ARRAY, DELETE, DELETE_ARRAY, NEW, NEW_ARRAY,
+    handler, is_own, operator, throw_bad_alloc,
+};
 
 /// Alignments up to this one every block has.
 const ALIGN_BYTES: usize = 16;
 
-/// A block where the plain operator found no memory.
-fn new_plain_without_memory(bytes: usize) -> *mut u8 {
-    new_without_memory(bytes, ALIGN_BYTES).cast()
+/// `operator new(size_t)`.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn _Znwm(bytes: usize) -> *mut c_void {
+    c_abi::allocate(bytes, |bytes| without_memory(bytes, ALIGN_BYTES).cast()).cast()
+}
+
+/// `operator new(size_t, std::align_val_t)`.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn _ZnwmSt11align_val_t(bytes: usize, align_bytes: usize) -> *mut c_void {
+    let block = c_abi::allocate_aligned(bytes, align_bytes);
+    if block.is_null() { without_memory(bytes, align_bytes) } else { block.cast() }
 }
 
 /// A block, or what the standard says where there is no memory.
 #[cold]
 #[inline(never)]
-fn new_without_memory(bytes: usize, align_bytes: usize) -> *mut c_void {
-    loop {
-        match handler() {
-            // SAFETY: the program's function, to be called in just this case. What it throws goes on to who called
-            // `new`.
-            Some(handler) => unsafe { handler() },
-            None => throw_bad_alloc(bytes),
-        }
+fn without_memory(bytes: usize, align_bytes: usize) -> *mut c_void {
+    // No handler can make an alignment that is no power of two possible.
+    while align_bytes.is_power_of_two()
+        && let Some(handler) = handler()
+    {
+        // SAFETY: the program's function, to be called in just this case. What it throws goes on to who called `new`.
+        unsafe { handler() };
         let block = c_abi::allocate_aligned(bytes, align_bytes);
         if !block.is_null() {
             return block.cast();
         }
     }
+    throw_bad_alloc();
+    let mut line = Line::new();
+    line.put(b"operator new: no memory, and no C++ runtime to throw bad_alloc, for bytes: ");
+    line.put_address(bytes);
+    line.show();
+    // SAFETY: ends the process.
+    unsafe { libc::abort() }
 }
 
-fn throw_bad_alloc(bytes: usize) -> ! {
-    // SAFETY: the word is null or this function.
-    match unsafe { THROW_BAD_ALLOC } {
-        // SAFETY: it throws, through frames of ours that have nothing to clean up.
-        Some(throw) => unsafe { throw() },
-        None => {
-            let mut line = Line::new();
-            line.put(b"operator new: no memory, and no C++ runtime to throw bad_alloc, for bytes: ");
-            line.put_address(bytes);
-            line.show();
-            // SAFETY: ends the process.
-            unsafe { libc::abort() }
+/// `operator new[](size_t)`.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn _Znam(bytes: usize) -> *mut c_void {
+    // SAFETY: the operator takes any size.
+    unsafe { NEW(bytes) }
+}
+
+/// `operator new[](size_t, std::align_val_t)`.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn _ZnamSt11align_val_t(bytes: usize, align_bytes: usize) -> *mut c_void {
+    // SAFETY: the operator takes any size; the alignment is the caller's.
+    unsafe { ALIGNED_NEW(bytes, align_bytes) }
+}
+
+/// Defines a form that must not throw. `$throwing` are the operators that it comes down to, `$last` the one of these
+/// that it calls, `$own` what that does if all of them are ours: null where there is no memory.
+macro_rules! nothrow_new {
+    ($(#[$doc:meta])* $name:ident, $text:literal, ($($argument:ident),*), [$($throwing:ident),*], $own:expr) => {
+        $(#[$doc])*
+        /// # Safety
+        /// The last argument is not looked at.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C-unwind" fn $name($($argument: usize,)* nothrow: *const c_void) -> *mut c_void {
+            // SAFETY: words that the loader has filled in.
+            if unsafe { $(is_own($throwing as *const c_void))&&* } {
+                let block: *mut u8 = $own;
+                if !block.is_null() || handler().is_none() {
+                    return block.cast();
+                }
+            }
+            let runtimes = operator($text);
+            if runtimes.is_null() {
+                // Nobody is there to catch what is thrown.
+                // SAFETY: the operator takes what we were given.
+                return unsafe { nothrow_new!(@first $($throwing),*)($($argument),*) };
+            }
+            // SAFETY: the runtime's operator of this very name has this type, and takes what we were given.
+            unsafe {
+                core::mem::transmute::<*mut c_void, unsafe extern "C-unwind" fn($(nothrow_new!(@size $argument),)* *const c_void) -> *mut c_void>(
+                    runtimes,
+                )($($argument,)* nothrow)
+            }
         }
-    }
+    };
+    (@first $first:ident $(, $rest:ident)*) => { $first };
+    (@size $argument:ident) => { usize };
 }
 
-/// Where the plain operator found no memory: null, unless the program has a handler. `name` is the operator's own.
+nothrow_new! {
+    /// `operator new(size_t, const std::nothrow_t &)`.
+    _ZnwmRKSt9nothrow_t, c"_ZnwmRKSt9nothrow_t", (bytes), [NEW], c_abi::allocate(bytes, |_| null_mut())
+}
+nothrow_new! {
+    /// `operator new[](size_t, const std::nothrow_t &)`.
+    _ZnamRKSt9nothrow_t, c"_ZnamRKSt9nothrow_t", (bytes), [NEW_ARRAY, NEW], c_abi::allocate(bytes, |_| null_mut())
+}
+nothrow_new! {
+    /// `operator new(size_t, std::align_val_t, const std::nothrow_t &)`.
+    _ZnwmSt11align_val_tRKSt9nothrow_t, c"_ZnwmSt11align_val_tRKSt9nothrow_t", (bytes, align_bytes), [ALIGNED_NEW],
+    c_abi::allocate_aligned(bytes, align_bytes)
+}
+nothrow_new! {
+    /// `operator new[](size_t, std::align_val_t, const std::nothrow_t &)`.
+    _ZnamSt11align_val_tRKSt9nothrow_t, c"_ZnamSt11align_val_tRKSt9nothrow_t", (bytes, align_bytes),
+    [ALIGNED_NEW_ARRAY, ALIGNED_NEW], c_abi::allocate_aligned(bytes, align_bytes)
+}
+
+/// `operator delete(void *)`.
 /// # Safety
-/// `call` calls the function that it is given as the operator of that name.
-#[cold]
-#[inline(never)]
-unsafe fn new_nothrow_without_memory(
-    name: &CStr,
-    retry: impl Fn() -> *mut u8,
-    call: impl FnOnce(*mut c_void) -> *mut c_void,
-) -> *mut c_void {
-    while let Some(handler) = handler() {
-        // SAFETY: the name is a C string.
-        let next = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
-        if !next.is_null() {
-            return call(next);
-        }
-        // A program that is linked statically has no other one.
-        // SAFETY: as in `new_without_memory`.
-        unsafe { handler() };
-        let block = retry();
-        if !block.is_null() {
-            return block.cast();
-        }
-    }
-    null_mut()
+/// The block is null, or live and given up.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn _ZdlPv(block: *mut c_void) {
+    // SAFETY: the caller's promise.
+    unsafe { family::give_up(block) };
 }
 
-/// Defines a plain operator `new` and the one that must not throw.
-macro_rules! new_operators {
-    ($(#[$doc:meta] $name:ident, $nothrow:ident, $nothrow_name:literal);* $(;)?) => {$(
-        #[$doc]
-        #[unsafe(no_mangle)]
-        pub extern "C-unwind" fn $name(bytes: usize) -> *mut c_void {
-            c_abi::allocate(bytes, new_plain_without_memory).cast()
-        }
-
-        #[$doc]
-        ///
-        /// Null instead of an exception.
-        /// # Safety
-        /// The second argument is not looked at.
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C-unwind" fn $nothrow(bytes: usize, nothrow: *const c_void) -> *mut c_void {
-            let block = c_abi::allocate(bytes, |_| null_mut());
-            if !block.is_null() {
-                return block.cast();
-            }
-            let call = |next| {
-                type Operator = unsafe extern "C-unwind" fn(usize, *const c_void) -> *mut c_void;
-                // SAFETY: the next operator of this very name has this type, and takes what we were given.
-                unsafe { core::mem::transmute::<*mut c_void, Operator>(next)(bytes, nothrow) }
-            };
-            // SAFETY: `call` does so.
-            unsafe { new_nothrow_without_memory($nothrow_name, || c_abi::allocate_aligned(bytes, ALIGN_BYTES), call) }
-        }
-    )*};
+/// `operator delete(void *, std::align_val_t)`.
+/// # Safety
+/// The block is null, or live and given up.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn _ZdlPvSt11align_val_t(block: *mut c_void, _align_bytes: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { family::give_up(block) };
 }
 
-/// Defines an aligned operator `new` and the one that must not throw.
-macro_rules! aligned_new_operators {
-    ($(#[$doc:meta] $name:ident, $nothrow:ident, $nothrow_name:literal);* $(;)?) => {$(
-        #[$doc]
-        #[unsafe(no_mangle)]
-        pub extern "C-unwind" fn $name(bytes: usize, align_bytes: usize) -> *mut c_void {
-            let block = c_abi::allocate_aligned(bytes, align_bytes);
-            if block.is_null() { new_without_memory(bytes, align_bytes) } else { block.cast() }
-        }
-
-        #[$doc]
-        ///
-        /// Null instead of an exception.
-        /// # Safety
-        /// The third argument is not looked at.
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C-unwind" fn $nothrow(
-            bytes: usize,
-            align_bytes: usize,
-            nothrow: *const c_void,
-        ) -> *mut c_void {
-            let block = c_abi::allocate_aligned(bytes, align_bytes);
-            if !block.is_null() {
-                return block.cast();
-            }
-            let call = |next| {
-                type Operator = unsafe extern "C-unwind" fn(usize, usize, *const c_void) -> *mut c_void;
-                // SAFETY: the next operator of this very name has this type, and takes what we were given.
-                unsafe { core::mem::transmute::<*mut c_void, Operator>(next)(bytes, align_bytes, nothrow) }
-            };
-            // SAFETY: `call` does so.
-            unsafe { new_nothrow_without_memory($nothrow_name, || c_abi::allocate_aligned(bytes, align_bytes), call) }
-        }
-    )*};
-}
-
-/// Defines operators `delete`: all of them free the block, and need none of their further arguments.
+/// Defines forms of `delete` by the operators that they come down to.
 macro_rules! delete_operators {
-    ($($name:ident($($argument:ident: $type:ty),*));* $(;)?) => {$(
-        /// `operator delete`.
+    ($($name:ident($($argument:ident: $type:ty),*) = $to:ident($($passed:ident),*);)*) => {$(
+        /// A form of `operator delete`.
         /// # Safety
         /// The block is null, or live and given up.
         #[unsafe(no_mangle)]
         pub unsafe extern "C-unwind" fn $name(block: *mut c_void $(, $argument: $type)*) {
             // SAFETY: the caller's promise.
-            unsafe { free(block) };
+            unsafe { $to(block $(, $passed)*) };
         }
     )*};
 }
 
-new_operators! {
-    /// `operator new`.
-    _Znwm, _ZnwmRKSt9nothrow_t, c"_ZnwmRKSt9nothrow_t";
-    /// `operator new[]`.
-    _Znam, _ZnamRKSt9nothrow_t, c"_ZnamRKSt9nothrow_t";
-}
-
-aligned_new_operators! {
-    /// Aligned `operator new`.
-    _ZnwmSt11align_val_t, _ZnwmSt11align_val_tRKSt9nothrow_t, c"_ZnwmSt11align_val_tRKSt9nothrow_t";
-    /// Aligned `operator new[]`.
-    _ZnamSt11align_val_t, _ZnamSt11align_val_tRKSt9nothrow_t, c"_ZnamSt11align_val_tRKSt9nothrow_t";
-}
-
 delete_operators! {
-    _ZdlPv();
-    _ZdaPv();
-    _ZdlPvRKSt9nothrow_t(_nothrow: *const c_void);
-    _ZdaPvRKSt9nothrow_t(_nothrow: *const c_void);
-    _ZdlPvm(_bytes: usize);
-    _ZdaPvm(_bytes: usize);
-    _ZdlPvSt11align_val_t(_align_bytes: usize);
-    _ZdaPvSt11align_val_t(_align_bytes: usize);
-    _ZdlPvmSt11align_val_t(_bytes: usize, _align_bytes: usize);
-    _ZdaPvmSt11align_val_t(_bytes: usize, _align_bytes: usize);
-    _ZdlPvSt11align_val_tRKSt9nothrow_t(_align_bytes: usize, _nothrow: *const c_void);
-    _ZdaPvSt11align_val_tRKSt9nothrow_t(_align_bytes: usize, _nothrow: *const c_void);
+    _ZdaPv() = DELETE();
+    _ZdlPvm(_bytes: usize) = DELETE();
+    _ZdaPvm(_bytes: usize) = DELETE_ARRAY();
+    _ZdlPvRKSt9nothrow_t(_nothrow: *const c_void) = DELETE();
+    _ZdaPvRKSt9nothrow_t(_nothrow: *const c_void) = DELETE_ARRAY();
+    _ZdaPvSt11align_val_t(align_bytes: usize) = ALIGNED_DELETE(align_bytes);
+    _ZdlPvmSt11align_val_t(_bytes: usize, align_bytes: usize) = ALIGNED_DELETE(align_bytes);
+    _ZdaPvmSt11align_val_t(_bytes: usize, align_bytes: usize) = ALIGNED_DELETE_ARRAY(align_bytes);
+    _ZdlPvSt11align_val_tRKSt9nothrow_t(align_bytes: usize, _nothrow: *const c_void) = ALIGNED_DELETE(align_bytes);
+    _ZdaPvSt11align_val_tRKSt9nothrow_t(align_bytes: usize, _nothrow: *const c_void)
+        = ALIGNED_DELETE_ARRAY(align_bytes);
 }

@@ -10,6 +10,8 @@ use core::mem::MaybeUninit;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use allocator::c_abi;
+
 use crate::report::{Line, errno, set_errno, write};
 
 /// Bytes of the longest text, with the line above it.
@@ -52,8 +54,10 @@ static SECOND: Second = Second(UnsafeCell::new(None));
 pub(crate) extern "C" fn start() {
     // The first block starts the allocator, and the process that it finds itself in is the one whose memory it gives
     // back: that must not be a child of vfork. Before it, `explain` would only say that nothing has started.
-    // SAFETY: a block that nobody uses; the compiler, which knows malloc, would leave both calls out.
-    unsafe { crate::family::free(core::hint::black_box(crate::family::malloc(1))) };
+    // SAFETY: a block that nobody uses.
+    unsafe { crate::family::give_up(core::hint::black_box(crate::family::block_of(1))) };
+    // Not within the first request, which the C library may make with the lock held that this takes.
+    c_abi::note_forks();
     if variable(c"ANTIFREEZE_EXPLAIN").is_some_and(|value| !matches!(value.to_bytes(), b"" | b"0")) {
         show_text(b"explain", |buffer| allocator::explain(buffer).map_or(0, |text| text.len()));
     }
@@ -152,7 +156,20 @@ fn show_stats_at_exit() {
     unsafe {
         let number = libc::fcntl(libc::STDERR_FILENO, libc::F_DUPFD_CLOEXEC, SECOND_DESCRIPTOR_MIN);
         *SECOND.0.get() = file_of(number).map(|file| SecondDescriptor { number, file });
+        libc::pthread_atfork(None, None, Some(close_second));
         libc::atexit(show_stats);
+    }
+}
+
+/// Forked child: gives the second descriptor up. A daemon is one, and who started it may wait for the other end of a
+/// pipe that all of its descriptors have to be closed for.
+unsafe extern "C" fn close_second() {
+    // SAFETY: the child has one thread.
+    if let Some(second) = unsafe { (*SECOND.0.get()).take() }
+        && file_of(second.number) == Some(second.file)
+    {
+        // SAFETY: the number is ours, as far as can be told.
+        unsafe { libc::close(second.number) };
     }
 }
 

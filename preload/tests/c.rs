@@ -119,6 +119,7 @@ programs! { cxx, runs:
     handler_throws, [Way::Preloaded, Way::Static];
     header, [Way::Linked, Way::Static];
     operators, [Way::Preloaded, Way::Static];
+    replaced, [Way::Preloaded, Way::Linked];
     throws, [Way::Preloaded, Way::Static];
 }
 
@@ -170,9 +171,11 @@ programs! { life, runs:
     gives_back, [Way::Preloaded];
     library_comes_and_goes, [Way::Preloaded];
     loaded_late, [Way::Alone];
+    many_fork_handlers, [Way::Preloaded];
     many_threads, [Way::Preloaded];
     never_starts_threads_in_free, [Way::Preloaded];
     no_descriptors, [Way::Preloaded];
+    plugin, [Way::Preloaded];
     signals, [Way::Linked];
     thread_ends, [Way::Preloaded];
     thread_keys, [Way::Preloaded];
@@ -259,8 +262,11 @@ fn libraries() -> &'static Path {
         for entry in fs::read_dir(directory().join("library")).expect("the directory is there") {
             let source = entry.expect("it can be read").path();
             let library = target.join(source.file_stem().expect("sources have names")).with_extension("so");
-            let mut command = Command::new("cc");
-            command.args(OPTIONS).args(["-shared", "-fPIC", "-std=gnu11", "-I"]).arg(directory());
+            let is_c = source.extension() == Some(OsStr::new("c"));
+            let (name, standard) = if is_c { ("cc", "-std=gnu11") } else { ("c++", "-std=c++17") };
+            let Some(compiler) = compiler(name) else { continue };
+            let mut command = Command::new(compiler);
+            command.args(OPTIONS).args(["-shared", "-fPIC", standard, "-I"]).arg(directory());
             succeed(command.arg(source).arg("-o").arg(library));
         }
         target

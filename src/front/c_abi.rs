@@ -11,7 +11,7 @@ use core::alloc::Layout;
 use core::ptr::{NonNull, null_mut};
 
 use super::allocate;
-use super::global::{Antifreeze, ENGINE};
+use super::global::{self, Antifreeze, ENGINE};
 use crate::limits::BLOCK_ALIGN_BYTES;
 use crate::span::size_class::Class;
 use crate::thread::heap::Heap;
@@ -68,6 +68,7 @@ fn enter() -> Option<&'static Heap> {
     if tls::heap().is_stand_in() {
         // Before the engine starts; later it changes nothing.
         ENGINE.arena().start_governor_late();
+        global::leave_forks_to_others();
     }
     ALLOCATOR.enter()
 }
@@ -130,6 +131,12 @@ pub unsafe fn reallocate(block: NonNull<u8>, bytes: usize) -> Result<*mut u8, Fo
 pub unsafe fn usable_bytes(block: NonNull<u8>) -> Result<usize, Foreign> {
     find(block.addr().get())?;
     Ok(allocate::usable_bytes(&ENGINE, block.addr().get()))
+}
+
+/// Has forks noted from now on, so that a forked child gives memory back as well. To be called once, when the library
+/// is loaded: a request for memory does not do it, as the C library may make one with the lock held that this takes.
+pub fn note_forks() {
+    global::note_forks();
 }
 
 /// Starts the governor's thread if there is something for it to do: after [`purge`](crate::purge) or

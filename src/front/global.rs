@@ -212,7 +212,7 @@ impl Antifreeze {
         EXIT.register(core::ptr::from_ref(heap).cast());
         // Relaxed: one thread, whichever, registers the handler.
         if !FORK_NOTED.swap(true, Ordering::Relaxed) {
-            fork::register(in_forked_child);
+            note_forks();
         }
         Some(heap)
     }
@@ -286,6 +286,18 @@ unsafe extern "C" fn at_thread_exit(heap: *mut c_void) {
     if let Some(heap) = unsafe { heap.cast::<Heap>().as_ref() } {
         ENGINE.release_heap(heap);
     }
+}
+
+/// Registers the handler for forked children.
+pub(super) fn note_forks() {
+    fork::register(in_forked_child);
+}
+
+/// Keeps requests for memory from calling [`note_forks`].
+#[cfg(feature = "c-abi")]
+pub(super) fn leave_forks_to_others() {
+    // Relaxed: a flag of its own.
+    FORK_NOTED.store(true, Ordering::Relaxed);
 }
 
 /// Handler in forked children.

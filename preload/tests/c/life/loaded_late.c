@@ -26,6 +26,46 @@ static void *work(void *seed) {
     return NULL;
 }
 
+/* Every way to a block and back: all of them are of the one allocator, though the program's names are another's. A block
+ * that is not its own would be reported. */
+static void use_all_names(void *library) {
+    void *(*calloc_)(size_t, size_t), *(*reallocarray_)(void *, size_t, size_t), *(*memalign_)(size_t, size_t);
+    void *(*aligned_alloc_)(size_t, size_t), *(*valloc_)(size_t), *(*pvalloc_)(size_t);
+    int (*posix_memalign_)(void **, size_t, size_t);
+    void (*cfree_)(void *), (*free_sized_)(void *, size_t), (*free_aligned_sized_)(void *, size_t, size_t);
+    void (*delete_)(void *), (*delete_sized)(void *, size_t);
+    void *(*new_)(size_t);
+    size_t (*usable_size)(void *);
+    find(library, "calloc", &calloc_);
+    find(library, "reallocarray", &reallocarray_);
+    find(library, "memalign", &memalign_);
+    find(library, "aligned_alloc", &aligned_alloc_);
+    find(library, "valloc", &valloc_);
+    find(library, "pvalloc", &pvalloc_);
+    find(library, "posix_memalign", &posix_memalign_);
+    find(library, "cfree", &cfree_);
+    find(library, "free_sized", &free_sized_);
+    find(library, "free_aligned_sized", &free_aligned_sized_);
+    find(library, "_Znwm", &new_);
+    find(library, "_ZdlPv", &delete_);
+    find(library, "_ZdlPvm", &delete_sized);
+    find(library, "malloc_usable_size", &usable_size);
+    void *aligned = NULL;
+    CHECK(posix_memalign_(&aligned, 64, 100) == 0);
+    void *blocks[] = {calloc_(10, 10),    their_realloc(NULL, 100), reallocarray_(NULL, 10, 10), memalign_(64, 100),
+                      aligned_alloc_(64, 100), valloc_(100),        pvalloc_(100),               aligned,
+                      new_(100),          new_(100)};
+    for (unsigned index = 0; index < sizeof blocks / sizeof *blocks; index++)
+        CHECK(blocks[index] != NULL && usable_size(blocks[index]) >= 100);
+    cfree_(blocks[0]);
+    CHECK(their_realloc(blocks[1], 0) == NULL);
+    free_sized_(blocks[2], 100);
+    free_aligned_sized_(blocks[3], 64, 100);
+    for (unsigned index = 4; index < 8; index++) their_free(blocks[index]);
+    delete_(blocks[8]);
+    delete_sized(blocks[9], 100);
+}
+
 static pthread_barrier_t unloaded;
 
 static void *outlive(void *nothing) {
@@ -48,6 +88,7 @@ int main(void) {
         find(library, "realloc", &their_realloc);
         find(library, "free", &their_free);
         CHECK(their_malloc != malloc && their_free != free);
+        use_all_names(library);
         pthread_t threads[4], late = start(outlive, NULL);
         for (uintptr_t number = 0; number < 4; number++) threads[number] = start(work, (void *)number);
         work((void *)5);
