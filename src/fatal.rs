@@ -10,6 +10,17 @@ const PREFIX: &[u8] = b"antifreeze: fatal: ";
 #[cold]
 #[inline(never)]
 pub(crate) fn fatal(message: &'static str, address: usize) -> ! {
+    end(&[message], address)
+}
+
+/// The same for what several functions find out: `antifreeze: fatal: <call>: <message>: 0x<address>`.
+#[cold]
+#[inline(never)]
+pub(crate) fn misused(call: &'static str, message: &'static str, address: usize) -> ! {
+    end(&[call, ": ", message], address)
+}
+
+fn end(message: &[&'static str], address: usize) -> ! {
     let mut line = [0_u8; 192];
     let mut used = 0;
     let mut put = |bytes: &[u8]| {
@@ -21,7 +32,7 @@ pub(crate) fn fatal(message: &'static str, address: usize) -> ! {
         }
     };
     put(PREFIX);
-    put(message.as_bytes());
+    message.iter().for_each(|part| put(part.as_bytes()));
     put(b": 0x");
     for digit in (0..usize::BITS / 4).rev() {
         let nibble = (address >> (digit * 4)) & 0xf;

@@ -142,11 +142,11 @@ programs! { misuse, is_told:
     free_static, Reported("free");
     free_unaligned, Reported("free");
     realloc_after_free_huge, Dies("realloc: pointer is not the start of a block in use");
-    realloc_after_free_large, Dies("free: block is not in use");
+    realloc_after_free_large, Dies("realloc: block is not in use");
     realloc_after_free_medium, Dies("free: block is free already");
     realloc_after_free_small, Dies("free: block is free already");
-    realloc_inside_huge, Dies("free: pointer is not the start of a block");
-    realloc_inside_large, Dies("free: block is not in use");
+    realloc_inside_huge, Dies("realloc: pointer is not the start of a block");
+    realloc_inside_large, Dies("realloc: block is not in use");
     realloc_inside_medium, Dies("realloc: pointer is not the start of a block in use");
     realloc_inside_small, Dies("realloc: pointer is not the start of a block in use");
     realloc_mapped, Reported("realloc");
@@ -154,8 +154,8 @@ programs! { misuse, is_told:
     realloc_stack, Reported("realloc");
     realloc_static, Reported("realloc");
     realloc_to_nothing_stack, Reported("free");
-    usable_size_after_free_huge, Dies("realloc: pointer is not the start of a block in use");
-    usable_size_inside_large, Dies("realloc: pointer is not the start of a block in use");
+    usable_size_after_free_huge, Dies("malloc_usable_size: pointer is not the start of a block in use");
+    usable_size_inside_large, Dies("malloc_usable_size: pointer is not the start of a block in use");
     usable_size_mapped, Reported("malloc_usable_size");
     usable_size_other_allocator, Reported("malloc_usable_size");
     usable_size_stack, Reported("malloc_usable_size");

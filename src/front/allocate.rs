@@ -11,7 +11,7 @@ use core::alloc::Layout;
 use core::ptr::{NonNull, copy_nonoverlapping, null_mut, write_bytes};
 
 use crate::arena::{Found, Reservation, RoomIndex, pointer_at};
-use crate::fatal::fatal;
+use crate::fatal::{fatal, misused};
 use crate::limits::{CHUNK_BYTES, GROWING_BYTES_MIN, HUGE_BYTES_MIN, WASTE_DIVISOR};
 use crate::lockfree::room_word::RoomState;
 use crate::os::Os;
@@ -29,32 +29,34 @@ enum Owner {
     Room(&'static Reservation, RoomIndex),
 }
 
-/// Who holds the slice of this header; ends the process if nobody does.
+/// Who holds the slice of this header; ends the process, in the name of `call`, if nobody does.
 #[inline]
-fn owner_of_slice<O: Os>(engine: &Engine<O>, slab: &'static Slab, block: usize) -> Owner {
+fn owner_of_slice<O: Os>(engine: &Engine<O>, slab: &'static Slab, block: usize, call: &'static str) -> Owner {
     match slab.kind() {
         Kind::Slab => Owner::Slab(slab),
         Kind::SlabRest => Owner::Slab(slab.first_of_rest()),
         Kind::Large => match engine.arena().reservation(slab.reservation_number()) {
             Some(reservation) => Owner::Large(reservation, slab),
-            None => fatal("free: header of a large block is damaged", block),
+            None => misused(call, "header of a large block is damaged", block),
         },
-        Kind::Free => fatal("free: block is not in use", block),
+        Kind::Free => misused(call, "block is not in use", block),
     }
 }
 
-/// Who holds `block`; ends the process if it is no block's address.
+/// Who holds `block`; ends the process, in the name of `call`, if it is no block's address.
 #[inline]
-fn owner_of<O: Os>(engine: &Engine<O>, block: usize) -> Owner {
+fn owner_of<O: Os>(engine: &Engine<O>, block: usize, call: &'static str) -> Owner {
     if let Some(header) = engine.arena().primary().header_of(block) {
         // SAFETY: headers that `header_of` gives are committed.
-        return owner_of_slice(engine, unsafe { Slab::at(header) }, block);
+        return owner_of_slice(engine, unsafe { Slab::at(header) }, block, call);
     }
     match engine.arena().find(block) {
-        None => fatal("free: pointer is not of this allocator", block),
+        None => misused(call, "pointer is not of this allocator", block),
         Some(Found::Room(reservation, room, 0)) => Owner::Room(reservation, room),
-        Some(Found::Room(..)) => fatal("free: pointer is not the start of a block", block),
-        Some(Found::Slice(reservation, slice)) => owner_of_slice(engine, Slab::of_slice(reservation, slice), block),
+        Some(Found::Room(..)) => misused(call, "pointer is not the start of a block", block),
+        Some(Found::Slice(reservation, slice)) => {
+            owner_of_slice(engine, Slab::of_slice(reservation, slice), block, call)
+        }
     }
 }
 
@@ -162,7 +164,7 @@ pub(super) unsafe fn deallocate_local<O: Os>(engine: &Engine<O>, heap: &Heap, bl
 /// As [`deallocate`].
 #[inline(never)]
 pub(super) unsafe fn deallocate_slow<O: Os>(engine: &Engine<O>, heap: &Heap, block: usize) {
-    match owner_of(engine, block) {
+    match owner_of(engine, block, "free") {
         // SAFETY: the slab is this thread's, and the program has given the block up.
         Owner::Slab(slab) if slab.is_owned_by(heap.address()) => unsafe { heap.free_local(engine, slab, block) },
         Owner::Slab(slab) => heap.free_remote(engine, slab, block),
@@ -176,22 +178,22 @@ pub(super) unsafe fn deallocate_slow<O: Os>(engine: &Engine<O>, heap: &Heap, blo
 }
 
 /// Who holds `block`; ends the process if it is not the start of a block, or that of a huge one that is free.
-fn owner_of_start<O: Os>(engine: &Engine<O>, block: usize) -> Owner {
-    let owner = owner_of(engine, block);
+fn owner_of_start<O: Os>(engine: &Engine<O>, block: usize, call: &'static str) -> Owner {
+    let owner = owner_of(engine, block, call);
     let is_start = match owner {
         Owner::Slab(slab) => slab.is_block(block),
         Owner::Large(_, slab) => slab.base() == block,
         Owner::Room(reservation, room) => reservation.rooms.state(room).is_some_and(RoomState::is_in_use),
     };
     if !is_start {
-        fatal("realloc: pointer is not the start of a block in use", block);
+        misused(call, "pointer is not the start of a block in use", block);
     }
     owner
 }
 
-/// Bytes that the program may use at `block`.
-pub(crate) fn usable_bytes<O: Os>(engine: &Engine<O>, block: usize) -> usize {
-    match owner_of_start(engine, block) {
+/// Bytes that the program may use at `block`, which it has asked by `call`.
+pub(crate) fn usable_bytes<O: Os>(engine: &Engine<O>, block: usize, call: &'static str) -> usize {
+    match owner_of_start(engine, block, call) {
         Owner::Slab(slab) => slab.block_bytes(),
         Owner::Large(_, slab) => slab.slices().in_bytes(),
         Owner::Room(reservation, room) => {
@@ -213,7 +215,7 @@ pub(crate) unsafe fn reallocate<O: Os>(
 ) -> *mut u8 {
     let address = block.addr().get();
     let align = layout.align();
-    let stays = match owner_of_start(engine, address) {
+    let stays = match owner_of_start(engine, address, "realloc") {
         Owner::Slab(slab) => {
             let have = slab.block_bytes();
             // Half a block lost is the price of not copying; below that the memory is worth more, if there is any to

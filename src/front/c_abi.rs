@@ -108,8 +108,8 @@ unsafe fn deallocate_elsewhere(block: *mut u8, foreign: fn(*mut u8)) {
 /// # Safety
 /// The block is live, and given up if the result is not null.
 pub unsafe fn reallocate(block: NonNull<u8>, bytes: usize) -> Result<*mut u8, Foreign> {
-    // SAFETY: the caller's promise.
-    let have_bytes = unsafe { usable_bytes(block) }?;
+    find(block.addr().get())?;
+    let have_bytes = allocate::usable_bytes(&ENGINE, block.addr().get(), "realloc");
     let Ok(layout) = Layout::from_size_align(have_bytes, BLOCK_ALIGN_BYTES) else { return Ok(null_mut()) };
     if Layout::from_size_align(bytes, BLOCK_ALIGN_BYTES).is_err() {
         return Ok(null_mut());
@@ -130,7 +130,7 @@ pub unsafe fn reallocate(block: NonNull<u8>, bytes: usize) -> Result<*mut u8, Fo
 /// The block is live, if it is of this allocator.
 pub unsafe fn usable_bytes(block: NonNull<u8>) -> Result<usize, Foreign> {
     find(block.addr().get())?;
-    Ok(allocate::usable_bytes(&ENGINE, block.addr().get()))
+    Ok(allocate::usable_bytes(&ENGINE, block.addr().get(), "malloc_usable_size"))
 }
 
 /// Has forks noted from now on, so that a forked child gives memory back as well. To be called once, when the library

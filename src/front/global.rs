@@ -318,7 +318,7 @@ pub(super) fn is_started() -> bool {
 /// # Safety
 /// `block` is a live block of this allocator.
 pub unsafe fn usable_size(block: NonNull<u8>) -> usize {
-    allocate::usable_bytes(&ENGINE, block.addr().get())
+    allocate::usable_bytes(&ENGINE, block.addr().get(), "usable_size")
 }
 
 #[cfg(test)]

@@ -183,7 +183,7 @@ fn a_process_that_outgrows_its_reservation_gets_further_ones() {
     assert!(blocks.iter().all(|block| !block.is_null()));
     assert!(engine.arena().reservations().count() >= 3);
     for block in &blocks {
-        assert_eq!(usable_bytes(engine, block.addr()), 8 * MIB);
+        assert_eq!(usable_bytes(engine, block.addr(), "test"), 8 * MIB);
         mark(*block, 8 * MIB, 7);
     }
     // More than any reservation of this kernel can hold.

@@ -82,7 +82,7 @@ fn a_large_request_wastes_less_than_an_eighth() {
     let mut bytes = 512 * 1024 + 1;
     while bytes < 1 << 30 {
         let block = allocate(engine, heap, layout(bytes));
-        let waste = usable_bytes(engine, block.addr()) - bytes;
+        let waste = usable_bytes(engine, block.addr(), "test") - bytes;
         assert!(waste * 8 < bytes, "{bytes} wastes {waste}");
         free(engine, heap, block);
         bytes += bytes / 9 + 1;

@@ -35,7 +35,7 @@ fn huge_blocks_come_from_the_pool_and_others_do_not() {
         assert!(!third.is_null() && !is_in_pool(engine, third));
         free(engine, heap, other);
         assert!(is_in_pool(engine, allocate(engine, heap, layout(100 * MIB))));
-        assert_eq!(usable_bytes(engine, one.addr()), HUGE_BYTES_MIN);
+        assert_eq!(usable_bytes(engine, one.addr(), "test"), HUGE_BYTES_MIN);
     }
 }
 

@@ -154,7 +154,7 @@ impl Life {
         self.tag = self.tag.wrapping_add(1).max(1);
         let block = Block { start, bytes, tag: self.tag };
         block.write();
-        let usable = usable_bytes(self.engine, start.addr());
+        let usable = usable_bytes(self.engine, start.addr(), "test");
         let mut book = self.book();
         book.note_use(start.addr(), usable);
         book.live.insert(start.addr(), bytes);
