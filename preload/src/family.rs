@@ -16,9 +16,6 @@ use allocator::c_abi;
 
 use crate::report::{foreign, set_errno};
 
-/// Alignments up to this one every block has.
-const ALIGN_BYTES: usize = 16;
-
 /// Sees to it that who links `malloc` statically has the constructor too: both are in one object.
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -160,11 +157,6 @@ pub unsafe extern "C" fn free_aligned_sized(block: *mut c_void, _align_bytes: us
     unsafe { give_up(block) };
 }
 
-/// A block at a multiple of a power of two.
-fn aligned(align_bytes: usize, bytes: usize) -> *mut u8 {
-    c_abi::allocate_aligned(bytes, align_bytes.max(ALIGN_BYTES))
-}
-
 fn invalid() -> *mut c_void {
     set_errno(libc::EINVAL);
     null_mut()
@@ -176,7 +168,7 @@ pub extern "C" fn aligned_alloc(align_bytes: usize, bytes: usize) -> *mut c_void
     if !align_bytes.is_power_of_two() {
         return invalid();
     }
-    answer(aligned(align_bytes, bytes))
+    answer(c_abi::allocate_aligned(bytes, align_bytes))
 }
 
 /// A block at a multiple of `align_bytes`, which is rounded up to a power of two.
@@ -188,7 +180,7 @@ pub extern "C" fn memalign(align_bytes: usize, bytes: usize) -> *mut c_void {
 /// What `memalign` does.
 fn aligned_up(align_bytes: usize, bytes: usize) -> *mut c_void {
     match align_bytes.checked_next_power_of_two() {
-        Some(align_bytes) => answer(aligned(align_bytes, bytes)),
+        Some(align_bytes) => answer(c_abi::allocate_aligned(bytes, align_bytes)),
         None => invalid(),
     }
 }
@@ -202,7 +194,7 @@ pub unsafe extern "C" fn posix_memalign(place: *mut *mut c_void, align_bytes: us
         return libc::EINVAL;
     }
     let errno = crate::report::errno();
-    let block = aligned(align_bytes, bytes);
+    let block = c_abi::allocate_aligned(bytes, align_bytes);
     set_errno(errno);
     if block.is_null() {
         return libc::ENOMEM;

@@ -19,13 +19,10 @@ use crate::runtime::{
     handler, is_own, operator, throw_bad_alloc,
 };
 
-/// Alignments up to this one every block has.
-const ALIGN_BYTES: usize = 16;
-
 /// `operator new(size_t)`.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn _Znwm(bytes: usize) -> *mut c_void {
-    c_abi::allocate(bytes, |bytes| without_memory(bytes, ALIGN_BYTES).cast()).cast()
+    c_abi::allocate(bytes, |bytes| without_memory(bytes, 1).cast()).cast()
 }
 
 /// `operator new(size_t, std::align_val_t)`.

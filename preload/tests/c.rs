@@ -14,7 +14,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Output, Stdio};
+use std::process::{Command, ExitStatus, Output};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -199,11 +199,7 @@ fn built(name: &str) -> PathBuf {
 
 /// The compiler, unless it is missing, which is said.
 fn compiler(name: &'static str) -> Option<&'static str> {
-    let found = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    if !found {
-        println!("skipped: there is no {name}");
-    }
-    found.then_some(name)
+    common::has(name).then_some(name)
 }
 
 fn directory_holds(directory: &str, names: &[&str]) {
@@ -282,10 +278,7 @@ fn run(program: &Path, way: Way) -> Output {
         Way::Alone => OsStr::new("libc.so.6"),
     };
     let library = built("libantifreeze.so");
-    let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ANTIFREEZE_")) {
-        command.env_remove(name);
-    }
+    let mut command = common::plain(program);
     command.env("TEST_MALLOC", malloc).env("TEST_LIBRARY", &library).env("TEST_LIBRARIES", libraries());
     if way == Way::Preloaded {
         command.env("LD_PRELOAD", &library);
@@ -294,8 +287,7 @@ fn run(program: &Path, way: Way) -> Output {
     // Files rather than pipes: who fills a pipe that nobody reads yet would hang.
     let stdout = fs::File::create(output("out")).expect("the directory is ours");
     let stderr = fs::File::create(output("err")).expect("the directory is ours");
-    let mut child =
-        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn().expect("what was compiled can be started");
+    let mut child = command.stdout(stdout).stderr(stderr).spawn().expect("what was compiled can be started");
     let start = Instant::now();
     let status = loop {
         match child.try_wait().expect("the child is ours") {

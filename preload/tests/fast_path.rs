@@ -29,10 +29,6 @@ fn make_pairs(rounds: u64) {
     }
 }
 
-fn is_there(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
-}
-
 /// Instructions that a program takes for so many rounds.
 fn instructions(command: &mut Command, program: &Path, rounds: u64) -> u64 {
     let command = command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(program);
@@ -51,11 +47,8 @@ fn instructions_per_pair(valgrind: impl Fn() -> Command, program: &Path) -> u64 
 }
 
 fn a_pair_takes_a_c_program_no_more_than_one_in_rust() {
-    for program in ["valgrind", "cc"] {
-        if !is_there(program) {
-            println!("skipped: there is no {program}");
-            return;
-        }
+    if !["valgrind", "cc"].into_iter().all(common::has) {
+        return;
     }
     let in_rust = std::env::current_exe().expect("the path of this test");
     let in_c = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pairs");

@@ -3,10 +3,7 @@
 
 int main(void) {
     begin();
-    char place[64] = "untouched";
-    void *pointer = announce(place);
-    FAILS(realloc(pointer, 200), ENOMEM);
-    CHECK(strcmp(place, "untouched") == 0);
-    survive();
+    char place[64] = CONTENTS;
+    realloc_foreign(place);
     return 0;
 }
