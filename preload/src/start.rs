@@ -10,7 +10,7 @@ use core::mem::MaybeUninit;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use allocator::c_abi;
+use allocator::{Stats, c_abi};
 
 use crate::report::{Line, errno, set_errno, write};
 
@@ -25,15 +25,20 @@ unsafe extern "C" {
 }
 
 /// Where texts are put together: not on the stack, which may be small where a signal arrives.
-struct Text {
+struct Workplace {
     is_taken: AtomicBool,
     bytes: UnsafeCell<[u8; TEXT_BYTES_MAX]>,
+    stats: UnsafeCell<MaybeUninit<Stats>>,
 }
 
-// SAFETY: `bytes` is used by who has set `is_taken`.
-unsafe impl Sync for Text {}
+// SAFETY: all else is used by who has set `is_taken`.
+unsafe impl Sync for Workplace {}
 
-static TEXT: Text = Text { is_taken: AtomicBool::new(false), bytes: UnsafeCell::new([0; TEXT_BYTES_MAX]) };
+static WORKPLACE: Workplace = Workplace {
+    is_taken: AtomicBool::new(false),
+    bytes: UnsafeCell::new([0; TEXT_BYTES_MAX]),
+    stats: UnsafeCell::new(MaybeUninit::zeroed()),
+};
 
 /// Standard error as it was at start, for programs that close it before they end, as those of coreutils do.
 struct SecondDescriptor {
@@ -59,7 +64,7 @@ pub(crate) extern "C" fn start() {
     // Not within the first request, which the C library may make with the lock held that this takes.
     c_abi::note_forks();
     if variable(c"ANTIFREEZE_EXPLAIN").is_some_and(|value| !matches!(value.to_bytes(), b"" | b"0")) {
-        show_text(b"explain", |buffer| allocator::explain(buffer).map_or(0, |text| text.len()));
+        show_text(b"explain", |buffer, _| allocator::explain(buffer).map_or(0, str::len));
     }
     if let Some(value) = variable(c"ANTIFREEZE_STATS") {
         value.to_bytes().split(|byte| *byte == b',').for_each(ask_for_stats);
@@ -93,24 +98,25 @@ fn ask_for_stats(when: &[u8]) {
 
 /// Prints what `print` puts in a buffer, giving its length, under a line with the process and `what` it is. Two at a
 /// time get one text: the second may be a signal in the middle of the first.
-fn show_text(what: &[u8], print: impl Fn(&mut [u8]) -> usize) {
+fn show_text(what: &[u8], print: impl Fn(&mut [u8], &mut Stats) -> usize) {
     // Acquire: pairs with the Release below; what the one before did with the bytes is done.
-    if TEXT.is_taken.swap(true, Ordering::Acquire) {
+    if WORKPLACE.is_taken.swap(true, Ordering::Acquire) {
         return;
     }
-    // SAFETY: nobody else has them, by the flag.
-    let bytes = unsafe { &mut *TEXT.bytes.get() };
+    // SAFETY: 1. Nobody else has them, by the flag.
+    //         2. Statistics are numbers, for which zeroes are values.
+    let (bytes, stats) = unsafe { (&mut *WORKPLACE.bytes.get(), (*WORKPLACE.stats.get()).assume_init_mut()) };
     let mut line = Line::new();
     put_process(&mut line);
     line.put(what);
     let line = line.text();
     if let Some((head, rest)) = bytes.split_at_mut_checked(line.len()) {
         head.copy_from_slice(line);
-        let length = line.len() + print(rest);
+        let length = line.len() + print(rest, stats);
         show_even_if_closed(bytes.get(..length).unwrap_or(&[]));
     }
     // Release: pairs with the Acquire above.
-    TEXT.is_taken.store(false, Ordering::Release);
+    WORKPLACE.is_taken.store(false, Ordering::Release);
 }
 
 /// `0.1.0 in process 4711 (name): `.
@@ -146,7 +152,10 @@ fn show_even_if_closed(text: &[u8]) {
 
 /// Prints the statistics; safe in a signal handler.
 extern "C" fn show_stats() {
-    show_text(b"statistics", |buffer| allocator::stats().text(buffer).map_or(0, str::len));
+    show_text(b"statistics", |buffer, stats| {
+        c_abi::read_stats(stats);
+        stats.text(buffer).map_or(0, str::len)
+    });
 }
 
 fn show_stats_at_exit() {

@@ -12,8 +12,10 @@ use core::ptr::{NonNull, null_mut};
 
 use super::allocate;
 use super::global::{self, Antifreeze, ENGINE};
+use super::introspect;
 use crate::limits::BLOCK_ALIGN_BYTES;
 use crate::span::size_class::Class;
+use crate::stats::Stats;
 use crate::thread::heap::Heap;
 use crate::thread::tls;
 
@@ -137,6 +139,12 @@ pub unsafe fn usable_bytes(block: NonNull<u8>) -> Result<usize, Foreign> {
 /// is loaded: a request for memory does not do it, as the C library may make one with the lock held that this takes.
 pub fn note_forks() {
     global::note_forks();
+}
+
+/// Puts in `stats` what [`stats`](crate::stats()) gives: a `Stats` takes 4 KiB, which a thread that handles a signal may
+/// not have on its stack.
+pub fn read_stats(stats: &mut Stats) {
+    introspect::read_stats(stats);
 }
 
 /// Starts the governor's thread if there is something for it to do: after [`purge`](crate::purge) or

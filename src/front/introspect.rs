@@ -19,18 +19,29 @@ use crate::units::Nanos;
 /// Cost: a look at every chunk that was ever used and every slice that is in use, about a millisecond for each GiB of
 /// small blocks; [`counters`] leaves that out.
 pub fn stats() -> Stats {
-    let mut stats = counters();
+    let mut stats = Stats::default();
+    read_stats(&mut stats);
+    stats
+}
+
+/// Puts in `stats` what [`stats`](stats()) gives.
+pub(super) fn read_stats(stats: &mut Stats) {
+    read_counters(stats);
     if global::is_started() {
         stats.memory = census::take(ENGINE.arena());
     }
-    stats
 }
 
 /// Like [`stats`] without `memory`, which stays zero. Cost: some loads.
 pub fn counters() -> Stats {
-    let mut stats = ENGINE.arena().kernel().counters().snapshot();
-    stats.governor.cold_claimed = ENGINE.arena().all_cold_claimed_bytes();
+    let mut stats = Stats::default();
+    read_counters(&mut stats);
     stats
+}
+
+fn read_counters(stats: &mut Stats) {
+    ENGINE.arena().kernel().counters().read(stats);
+    stats.governor.cold_claimed = ENGINE.arena().all_cold_claimed_bytes();
 }
 
 /// Asks for up to `bytes` of freed memory to be given back to the kernel soon, the longest free first, whatever its age

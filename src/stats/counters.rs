@@ -1,13 +1,13 @@
 //! Counters of kernel calls, by kind of call and by kind of thread. `os::kernel` adds to them,
-//! [`Counters::snapshot`] reads them.
+//! [`Counters::read`] reads them.
 
 use super::governor::GovernorCounters;
 use super::histogram::AtomicHistogram;
-use super::{CallCounts, CallStats, MemoryStats, Stats};
+use super::{CallCounts, Stats};
 use crate::atomic::{AtomicU64, Ordering};
 use crate::units::Nanos;
 
-/// The kinds of kernel call that the allocator makes on its memory.
+/// The kinds of kernel call that the allocator makes on its memory, in the order of their fields in [`Stats`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Call {
     /// Address space taken.
@@ -39,7 +39,7 @@ impl Call {
     }
 }
 
-/// The kinds of thread that make them.
+/// The kinds of thread that make them, in the order of their fields in [`CallStats`](super::CallStats).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum By {
     /// A thread of the program, within a request of its own.
@@ -68,15 +68,12 @@ impl CallCounters {
         }
     }
 
-    fn snapshot(&self) -> CallCounts {
-        let time = self.time.snapshot();
-        CallCounts {
-            calls: time.count(),
-            errors: self.errors.load(Ordering::Relaxed),
-            bytes: self.bytes.load(Ordering::Relaxed),
-            over_budget: self.over_budget.load(Ordering::Relaxed),
-            time,
-        }
+    fn read(&self, counts: &mut CallCounts) {
+        self.time.read(&mut counts.time);
+        counts.calls = counts.time.count();
+        counts.errors = self.errors.load(Ordering::Relaxed);
+        counts.bytes = self.bytes.load(Ordering::Relaxed);
+        counts.over_budget = self.over_budget.load(Ordering::Relaxed);
     }
 }
 
@@ -139,40 +136,43 @@ impl Counters {
 
     /// The sums now. What is not counted here, `memory`, is left at zero.
     pub(crate) fn snapshot(&self) -> Stats {
-        let counts = |call: Call, by: By| {
-            let counters = self.by_call.get(call as usize).and_then(|threads| threads.get(by as usize));
-            counters.map_or(CallCounts::default(), CallCounters::snapshot)
-        };
-        let read =
-            |call: Call| CallStats { application: counts(call, By::Application), governor: counts(call, By::Governor) };
-        let startup = self.startup_write_lock_calls.load(Ordering::Relaxed);
-        let mut stats = Stats {
-            write_lock_calls: self.write_lock_calls.load(Ordering::Relaxed).saturating_sub(startup),
-            startup_write_lock_calls: startup,
-            over_budget_calls: 0,
-            reserve: read(Call::Reserve),
-            unreserve: read(Call::Unreserve),
-            commit: read(Call::Commit),
-            advise: read(Call::Advise),
-            purge: read(Call::Purge),
-            warm: read(Call::Warm),
-            memory: MemoryStats::default(),
-            governor: self.governor.snapshot(),
-        };
-        stats.over_budget_calls = stats.by_call().iter().map(|(_, call)| call.over_budget()).sum();
+        let mut stats = Stats::default();
+        self.read(&mut stats);
         stats
+    }
+
+    /// Puts the sums as they are now in `stats`, all but `memory`.
+    pub(crate) fn read(&self, stats: &mut Stats) {
+        let startup = self.startup_write_lock_calls.load(Ordering::Relaxed);
+        stats.write_lock_calls = self.write_lock_calls.load(Ordering::Relaxed).saturating_sub(startup);
+        stats.startup_write_lock_calls = startup;
+        let calls = [
+            &mut stats.reserve,
+            &mut stats.unreserve,
+            &mut stats.commit,
+            &mut stats.advise,
+            &mut stats.purge,
+            &mut stats.warm,
+        ];
+        for (stats, [application, governor]) in calls.into_iter().zip(&self.by_call) {
+            application.read(&mut stats.application);
+            governor.read(&mut stats.governor);
+        }
+        stats.over_budget_calls = stats.by_call().iter().map(|(_, call)| call.over_budget()).sum();
+        stats.governor = self.governor.snapshot();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::CallStats;
 
     const BUDGET_NS: u64 = 250_000;
 
     const ALL: [Call; CALLS] = [Call::Reserve, Call::Unreserve, Call::Commit, Call::Advise, Call::Purge, Call::Warm];
 
-    /// What a snapshot says of one kind of call; the order of `ALL` and of the snapshot must agree.
+    /// What a snapshot says of one kind of call.
     fn of(stats: &Stats, call: Call) -> CallStats {
         *stats.by_call()[call as usize].1
     }

@@ -45,12 +45,12 @@ impl AtomicHistogram {
         self.max_ns.fetch_max(time.0, Ordering::Relaxed);
     }
 
-    /// The numbers now.
-    pub(crate) fn snapshot(&self) -> Histogram {
-        Histogram {
-            sum_ns: self.sum_ns.load(Ordering::Relaxed),
-            max_ns: self.max_ns.load(Ordering::Relaxed),
-            buckets: self.buckets.each_ref().map(|bucket| bucket.load(Ordering::Relaxed)),
+    /// Puts the numbers as they are now in `histogram`.
+    pub(crate) fn read(&self, histogram: &mut Histogram) {
+        histogram.sum_ns = self.sum_ns.load(Ordering::Relaxed);
+        histogram.max_ns = self.max_ns.load(Ordering::Relaxed);
+        for (number, bucket) in histogram.buckets.iter_mut().zip(&self.buckets) {
+            *number = bucket.load(Ordering::Relaxed);
         }
     }
 }
@@ -107,7 +107,9 @@ mod tests {
     fn recorded(times_ns: &[u64]) -> Histogram {
         let histogram = AtomicHistogram::new();
         times_ns.iter().for_each(|time| histogram.record(Nanos(*time)));
-        histogram.snapshot()
+        let mut read = Histogram { sum_ns: 1, max_ns: 1, buckets: [1; BUCKETS] };
+        histogram.read(&mut read);
+        read
     }
 
     /// The only bucket that a time is counted in.

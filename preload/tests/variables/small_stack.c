@@ -1,4 +1,5 @@
 /* A signal on a thread with the smallest stack there is, after some of it was used; then one on the main thread. */
+#define _GNU_SOURCE /* PTHREAD_STACK_MIN of this machine, whose signals may need more than others' */
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
