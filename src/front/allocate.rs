@@ -22,11 +22,24 @@ use crate::thread::engine::Engine;
 use crate::thread::heap::Heap;
 use crate::units::Chunks;
 
-/// A live block, found by its address.
-enum Owner {
+/// Who holds a block, found by its address.
+pub(super) enum Owner {
     Slab(&'static Slab),
     Large(&'static Reservation, &'static Slab),
     Room(&'static Reservation, RoomIndex),
+}
+
+impl Owner {
+    /// Bytes that the program may use of the block.
+    pub(super) fn usable_bytes(&self) -> usize {
+        match self {
+            Owner::Slab(slab) => slab.block_bytes(),
+            Owner::Large(_, slab) => slab.slices().in_bytes(),
+            Owner::Room(reservation, room) => {
+                reservation.rooms.state(*room).map_or(0, |state| Chunks(state.live()).in_bytes())
+            }
+        }
+    }
 }
 
 /// Who holds the slice of this header; ends the process, in the name of `call`, if nobody does.
@@ -43,21 +56,25 @@ fn owner_of_slice<O: Os>(engine: &Engine<O>, slab: &'static Slab, block: usize, 
     }
 }
 
-/// Who holds `block`; ends the process, in the name of `call`, if it is no block's address.
+/// Who holds `block`. `None` if it is not into memory of this allocator; ends the process, in the name of `call`, if it
+/// is and is no block's address.
 #[inline]
-fn owner_of<O: Os>(engine: &Engine<O>, block: usize, call: &'static str) -> Owner {
+fn owner_of<O: Os>(engine: &Engine<O>, block: usize, call: &'static str) -> Option<Owner> {
     if let Some(header) = engine.arena().primary().header_of(block) {
         // SAFETY: headers that `header_of` gives are committed.
-        return owner_of_slice(engine, unsafe { Slab::at(header) }, block, call);
+        return Some(owner_of_slice(engine, unsafe { Slab::at(header) }, block, call));
     }
-    match engine.arena().find(block) {
-        None => misused(call, "pointer is not of this allocator", block),
-        Some(Found::Room(reservation, room, 0)) => Owner::Room(reservation, room),
-        Some(Found::Room(..)) => misused(call, "pointer is not the start of a block", block),
-        Some(Found::Slice(reservation, slice)) => {
-            owner_of_slice(engine, Slab::of_slice(reservation, slice), block, call)
-        }
-    }
+    Some(match engine.arena().find(block)? {
+        Found::Room(reservation, room, 0) => Owner::Room(reservation, room),
+        Found::Room(..) => misused(call, "pointer is not the start of a block", block),
+        Found::Slice(reservation, slice) => owner_of_slice(engine, Slab::of_slice(reservation, slice), block, call),
+    })
+}
+
+/// What `call` makes of a pointer of others where that has no other answer: the end of the process.
+#[cold]
+fn not_ours(call: &'static str, block: usize) -> ! {
+    misused(call, "pointer is not of this allocator", block)
 }
 
 /// Memory for a request that no slab serves; from zero memory rather than warm memory if it is to be `zeroed`.
@@ -137,8 +154,19 @@ pub(crate) unsafe fn deallocate<O: Os>(engine: &Engine<O>, heap: &Heap, block: u
     // SAFETY: as for this function.
     unsafe {
         if !deallocate_local(engine, heap, block) {
-            deallocate_slow(engine, heap, block);
+            deallocate_elsewhere(engine, heap, block);
         }
+    }
+}
+
+/// Frees a block that is not of a slab of this thread.
+/// # Safety
+/// As [`deallocate`].
+#[inline(never)]
+unsafe fn deallocate_elsewhere<O: Os>(engine: &Engine<O>, heap: &Heap, block: usize) {
+    // SAFETY: as for this function.
+    if !unsafe { deallocate_slow(engine, heap, block) } {
+        not_ours("free", block);
     }
 }
 
@@ -159,12 +187,13 @@ pub(super) unsafe fn deallocate_local<O: Os>(engine: &Engine<O>, heap: &Heap, bl
     false
 }
 
-/// Frees a block of any kind.
+/// Frees a block of any kind. `false` for an address that is not into memory of this allocator: nothing happened.
 /// # Safety
 /// As [`deallocate`].
-#[inline(never)]
-pub(super) unsafe fn deallocate_slow<O: Os>(engine: &Engine<O>, heap: &Heap, block: usize) {
-    match owner_of(engine, block, "free") {
+#[inline]
+pub(super) unsafe fn deallocate_slow<O: Os>(engine: &Engine<O>, heap: &Heap, block: usize) -> bool {
+    let Some(owner) = owner_of(engine, block, "free") else { return false };
+    match owner {
         // SAFETY: the slab is this thread's, and the program has given the block up.
         Owner::Slab(slab) if slab.is_owned_by(heap.address()) => unsafe { heap.free_local(engine, slab, block) },
         Owner::Slab(slab) => heap.free_remote(engine, slab, block),
@@ -175,11 +204,13 @@ pub(super) unsafe fn deallocate_slow<O: Os>(engine: &Engine<O>, heap: &Heap, blo
             }
         }
     }
+    true
 }
 
-/// Who holds `block`; ends the process if it is not the start of a block, or that of a huge one that is free.
-fn owner_of_start<O: Os>(engine: &Engine<O>, block: usize, call: &'static str) -> Owner {
-    let owner = owner_of(engine, block, call);
+/// Who holds `block`. `None` if it is not into memory of this allocator; ends the process, in the name of `call`, if it
+/// is and is not the start of a block, or that of a huge one that is free.
+pub(super) fn owner_of_start<O: Os>(engine: &Engine<O>, block: usize, call: &'static str) -> Option<Owner> {
+    let owner = owner_of(engine, block, call)?;
     let is_start = match owner {
         Owner::Slab(slab) => slab.is_block(block),
         Owner::Large(_, slab) => slab.base() == block,
@@ -188,18 +219,12 @@ fn owner_of_start<O: Os>(engine: &Engine<O>, block: usize, call: &'static str) -
     if !is_start {
         misused(call, "pointer is not the start of a block in use", block);
     }
-    owner
+    Some(owner)
 }
 
 /// Bytes that the program may use at `block`, which it has asked by `call`.
 pub(crate) fn usable_bytes<O: Os>(engine: &Engine<O>, block: usize, call: &'static str) -> usize {
-    match owner_of_start(engine, block, call) {
-        Owner::Slab(slab) => slab.block_bytes(),
-        Owner::Large(_, slab) => slab.slices().in_bytes(),
-        Owner::Room(reservation, room) => {
-            reservation.rooms.state(room).map_or(0, |state| Chunks(state.live()).in_bytes())
-        }
-    }
+    owner_of_start(engine, block, call).unwrap_or_else(|| not_ours(call, block)).usable_bytes()
 }
 
 /// Makes a block hold `bytes`: in place where it can, elsewhere otherwise. Null if there is no memory: the block is as
@@ -214,8 +239,24 @@ pub(crate) unsafe fn reallocate<O: Os>(
     bytes: usize,
 ) -> *mut u8 {
     let address = block.addr().get();
+    let owner = owner_of_start(engine, address, "realloc").unwrap_or_else(|| not_ours("realloc", address));
+    // SAFETY: as for this function.
+    unsafe { reallocate_of(engine, heap, &owner, block, layout, bytes) }
+}
+
+/// The same with the block's owner at hand.
+/// # Safety
+/// As [`reallocate`], and the block is of this owner.
+pub(super) unsafe fn reallocate_of<O: Os>(
+    engine: &Engine<O>,
+    heap: &Heap,
+    owner: &Owner,
+    block: NonNull<u8>,
+    layout: Layout,
+    bytes: usize,
+) -> *mut u8 {
     let align = layout.align();
-    let stays = match owner_of_start(engine, address, "realloc") {
+    let stays = match *owner {
         Owner::Slab(slab) => {
             let have = slab.block_bytes();
             // Half a block lost is the price of not copying; below that the memory is worth more, if there is any to

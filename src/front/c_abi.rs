@@ -58,21 +58,20 @@ pub fn allocate_zeroed(bytes: usize) -> *mut u8 {
 #[inline(always)]
 fn with_layout(bytes: usize, align_bytes: usize, act: impl FnOnce(&Heap, Layout) -> *mut u8) -> *mut u8 {
     let Ok(layout) = Layout::from_size_align(bytes, align_bytes) else { return null_mut() };
-    let Some(heap) = enter() else { return null_mut() };
-    let block = act(heap, layout);
-    ENGINE.arena().start_governor_if_due();
-    block
+    with_heap(|heap| act(heap, layout))
 }
 
-/// The calling thread's heap.
+/// A block, taken by `act` from the calling thread's heap. Null if there is no memory.
 #[inline(always)]
-fn enter() -> Option<&'static Heap> {
+fn with_heap(act: impl FnOnce(&Heap) -> *mut u8) -> *mut u8 {
     if tls::heap().is_stand_in() {
         // Before the engine starts; later it changes nothing.
         ENGINE.arena().start_governor_late();
         global::leave_forks_to_others();
     }
-    ALLOCATOR.enter()
+    let block = ALLOCATOR.with_heap(act);
+    ENGINE.arena().start_governor_if_due();
+    block
 }
 
 /// Frees a block. A pointer into memory of this allocator that is not the start of a live block ends the process with a
@@ -95,11 +94,10 @@ pub unsafe fn deallocate(block: *mut u8, foreign: fn(*mut u8)) {
 /// As [`deallocate`].
 #[inline(never)]
 unsafe fn deallocate_elsewhere(block: *mut u8, foreign: fn(*mut u8)) {
-    if find(block.addr()).is_err() {
-        return foreign(block);
-    }
     // SAFETY: the caller's promise.
-    unsafe { allocate::deallocate_slow(&ENGINE, tls::heap(), block.addr()) }
+    if !unsafe { allocate::deallocate_slow(&ENGINE, tls::heap(), block.addr()) } {
+        foreign(block);
+    }
 }
 
 /// Makes a block hold `bytes`, in place or elsewhere. Null if there is no memory: the block is as before; the caller
@@ -110,17 +108,13 @@ unsafe fn deallocate_elsewhere(block: *mut u8, foreign: fn(*mut u8)) {
 /// # Safety
 /// The block is live, and given up if the result is not null.
 pub unsafe fn reallocate(block: NonNull<u8>, bytes: usize) -> Result<*mut u8, Foreign> {
-    find(block.addr().get())?;
-    let have_bytes = allocate::usable_bytes(&ENGINE, block.addr().get(), "realloc");
-    let Ok(layout) = Layout::from_size_align(have_bytes, BLOCK_ALIGN_BYTES) else { return Ok(null_mut()) };
+    let owner = allocate::owner_of_start(&ENGINE, block.addr().get(), "realloc").ok_or(Foreign)?;
+    let Ok(layout) = Layout::from_size_align(owner.usable_bytes(), BLOCK_ALIGN_BYTES) else { return Ok(null_mut()) };
     if Layout::from_size_align(bytes, BLOCK_ALIGN_BYTES).is_err() {
         return Ok(null_mut());
     }
-    let Some(heap) = enter() else { return Ok(null_mut()) };
     // SAFETY: the block is live and this large, and any block is aligned to 16.
-    let grown = unsafe { allocate::reallocate(&ENGINE, heap, block, layout, bytes) };
-    ENGINE.arena().start_governor_if_due();
-    Ok(grown)
+    Ok(with_heap(|heap| unsafe { allocate::reallocate_of(&ENGINE, heap, &owner, block, layout, bytes) }))
 }
 
 /// Bytes that the program may use at `block`. Pointers that are not the start of a live block are treated as in
@@ -131,8 +125,8 @@ pub unsafe fn reallocate(block: NonNull<u8>, bytes: usize) -> Result<*mut u8, Fo
 /// # Safety
 /// The block is live, if it is of this allocator.
 pub unsafe fn usable_bytes(block: NonNull<u8>) -> Result<usize, Foreign> {
-    find(block.addr().get())?;
-    Ok(allocate::usable_bytes(&ENGINE, block.addr().get(), "malloc_usable_size"))
+    let owner = allocate::owner_of_start(&ENGINE, block.addr().get(), "malloc_usable_size").ok_or(Foreign)?;
+    Ok(owner.usable_bytes())
 }
 
 /// Has forks noted from now on, so that a forked child gives memory back as well. To be called once, when the library
@@ -141,8 +135,8 @@ pub fn note_forks() {
     global::note_forks();
 }
 
-/// Puts in `stats` what [`stats`](crate::stats()) gives: a `Stats` takes 4 KiB, which a thread that handles a signal may
-/// not have on its stack.
+/// Puts in `stats` what [`stats`](crate::stats()) gives: a `Stats` takes 4 KiB, which a thread that handles a signal
+/// may not have on its stack.
 pub fn read_stats(stats: &mut Stats) {
     introspect::read_stats(stats);
 }
@@ -151,8 +145,4 @@ pub fn read_stats(stats: &mut Stats) {
 /// [`prewarm`](crate::prewarm()), which do not.
 pub fn start_governor_if_due() {
     ENGINE.arena().start_governor_if_due();
-}
-
-fn find(block: usize) -> Result<(), Foreign> {
-    ENGINE.arena().find(block).map(|_| ()).ok_or(Foreign)
 }

@@ -185,16 +185,28 @@ impl Antifreeze {
         Antifreeze { options: self.options.choose(Key::Reservation, bytes(reservation)) }
     }
 
-    /// The calling thread's heap. `None` if it has none and there is no memory for one.
+    /// A block, taken by `act` from the calling thread's heap. Null if it has none and there is no memory for one.
     #[inline(always)]
-    pub(super) fn enter(&self) -> Option<&'static Heap> {
+    pub(super) fn with_heap(&self, act: impl FnOnce(&Heap) -> *mut u8) -> *mut u8 {
         let heap = tls::heap();
-        if heap.is_stand_in() { self.enter_first() } else { Some(heap) }
+        if heap.is_stand_in() { self.without_heap(act) } else { act(heap) }
+    }
+
+    /// The same on a thread that has none yet, or has given it up: destructors that ask for memory after that may do so
+    /// when nobody will tell of the thread's end any more, so that each request gets a heap of its own for the moment.
+    #[cold]
+    #[inline(never)]
+    fn without_heap(&self, act: impl FnOnce(&Heap) -> *mut u8) -> *mut u8 {
+        if !tls::heap().is_given_up() {
+            return self.enter_first().map_or(null_mut(), act);
+        }
+        let Some(heap) = ENGINE.acquire_heap() else { return null_mut() };
+        let block = act(heap);
+        ENGINE.release_heap(heap);
+        block
     }
 
     /// Gives the calling thread a heap, starting the engine if need be.
-    #[cold]
-    #[inline(never)]
     fn enter_first(&self) -> Option<&'static Heap> {
         let start = || {
             let started = ENGINE.start(&self.options.with_environment());
@@ -220,10 +232,7 @@ impl Antifreeze {
     /// All of allocation but the commonest path: a thread without heap, an empty list, a larger or aligned request.
     #[inline(never)]
     fn allocate_uncommon(&self, layout: Layout) -> *mut u8 {
-        match self.enter() {
-            Some(heap) => allocate::allocate(&ENGINE, heap, layout),
-            None => null_mut(),
-        }
+        self.with_heap(|heap| allocate::allocate(&ENGINE, heap, layout))
     }
 }
 
@@ -241,10 +250,7 @@ unsafe impl GlobalAlloc for Antifreeze {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        match self.enter() {
-            Some(heap) => allocate::allocate_zeroed(&ENGINE, heap, layout),
-            None => null_mut(),
-        }
+        self.with_heap(|heap| allocate::allocate_zeroed(&ENGINE, heap, layout))
     }
 
     unsafe fn dealloc(&self, block: *mut u8, _layout: Layout) {
@@ -255,9 +261,8 @@ unsafe impl GlobalAlloc for Antifreeze {
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
         let Some(block) = NonNull::new(block) else { return null_mut() };
         // A thread that only ever reallocates has no heap yet.
-        let Some(heap) = self.enter() else { return null_mut() };
         // SAFETY: the block is live with this layout, by the contract of `GlobalAlloc`.
-        unsafe { allocate::reallocate(&ENGINE, heap, block, layout, bytes) }
+        self.with_heap(|heap| unsafe { allocate::reallocate(&ENGINE, heap, block, layout, bytes) })
     }
 }
 
@@ -281,8 +286,8 @@ const fn bytes(bytes: Option<usize>) -> Value {
 /// # Safety
 /// `heap` is what `enter_first` registered for the calling thread.
 unsafe extern "C" fn at_thread_exit(heap: *mut c_void) {
-    tls::clear_heap();
-    // SAFETY: the value was registered by `enter`: a heap, which lives for ever and is this thread's.
+    tls::give_heap_up();
+    // SAFETY: the value was registered by `enter_first`: a heap, which lives for ever and is this thread's.
     if let Some(heap) = unsafe { heap.cast::<Heap>().as_ref() } {
         ENGINE.release_heap(heap);
     }

@@ -2,8 +2,8 @@
 //!
 //! A POSIX thread key does it. Registering a thread allocates nothing for the first 32 keys of a process (glibc keeps
 //! them in the thread's own record), and ours is made at the first allocation. Rust's and C++'s thread-local
-//! destructors run before it; what other keys' destructors allocate after it gets a new heap, and the key's destructor
-//! runs again.
+//! destructors run before it; what other keys' destructors allocate after it comes from a heap that is taken for each
+//! request and given back with it, as in the last of the four rounds of destructors nobody is told of the end any more.
 
 use core::ffi::c_void;
 

@@ -57,22 +57,25 @@ pub(crate) struct Heap {
 }
 
 // SAFETY: cells are used by one thread at a time; heaps change threads through the stack's Release and Acquire. Other
-// threads only compare a heap's address. The static empty heap is never written: every write is behind a non-empty list
-// or a slab, of which it has none.
+// threads only compare a heap's address. The stand-ins are never written: every write is behind a non-empty list
+// or a slab, of which they have none.
 unsafe impl Sync for Heap {}
 
 /// Bytes that a heap's record takes.
 pub(crate) const HEAP_BYTES: usize = 4096;
 static_assertions::const_assert!(size_of::<Heap>() <= HEAP_BYTES);
 
-/// The heap of a thread that has none yet: every list is empty, so that the first allocation takes the slow path.
-pub(crate) static EMPTY: Heap = Heap {
-    free: [const { Cell::new(NO_BLOCKS) }; CLASS_COUNT],
-    secret: Cell::new(0),
-    partial_bytes: Cell::new(0),
-    bins: [const { Bin::new() }; CLASS_COUNT],
-    link: AtomicU64::new(0),
-};
+/// What stands in for the heap of a thread that has none, so that an allocation there takes the slow path: every list
+/// is empty. The first for a thread that has none yet, the second for one that has given its heap up.
+pub(super) static STAND_INS: [Heap; 2] = [const {
+    Heap {
+        free: [const { Cell::new(NO_BLOCKS) }; CLASS_COUNT],
+        secret: Cell::new(0),
+        partial_bytes: Cell::new(0),
+        bins: [const { Bin::new() }; CLASS_COUNT],
+        link: AtomicU64::new(0),
+    }
+}; 2];
 
 impl Heap {
     /// Makes zeroed memory a heap without slabs.
@@ -88,9 +91,14 @@ impl Heap {
         heap
     }
 
-    /// Whether this is the stand-in for threads that have no heap.
+    /// Whether this stands in for the heap of a thread that has none.
     pub(crate) fn is_stand_in(&self) -> bool {
-        core::ptr::eq(self, &EMPTY)
+        self.address().wrapping_sub((&raw const STAND_INS).addr()) < size_of_val(&STAND_INS)
+    }
+
+    /// Whether it does so because the thread has given its heap up.
+    pub(crate) fn is_given_up(&self) -> bool {
+        core::ptr::eq(self, &STAND_INS[1])
     }
 
     /// The heap's address, by which slabs know their owner.

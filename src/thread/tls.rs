@@ -6,11 +6,11 @@
 //! would call `__tls_get_addr` there. Elsewhere a constant-initialised `thread_local!` without destructor serves, which
 //! neither allocates nor registers anything.
 
-use super::heap::{EMPTY, Heap};
+use super::heap::{Heap, STAND_INS};
 
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
 mod place {
-    use super::{EMPTY, Heap};
+    use super::{Heap, STAND_INS};
 
     core::arch::global_asm!(
         ".pushsection .tdata.antifreeze_heap_0_1,\"awT\",@progbits",
@@ -20,9 +20,9 @@ mod place {
         ".type antifreeze_heap_0_1, @object",
         ".size antifreeze_heap_0_1, 8",
         "antifreeze_heap_0_1:",
-        ".quad {empty}",
+        ".quad {first_stand_in}",
         ".popsection",
-        empty = sym EMPTY,
+        first_stand_in = sym STAND_INS,
     );
 
     #[inline(always)]
@@ -58,11 +58,11 @@ mod place {
 mod place {
     extern crate std;
 
-    use super::{EMPTY, Heap};
+    use super::{Heap, STAND_INS};
     use core::cell::Cell;
 
     std::thread_local! {
-        static HEAP: Cell<*const Heap> = const { Cell::new(&raw const EMPTY) };
+        static HEAP: Cell<*const Heap> = const { Cell::new(&raw const STAND_INS[0]) };
     }
 
     pub(super) fn get() -> *const Heap {
@@ -74,10 +74,10 @@ mod place {
     }
 }
 
-/// The calling thread's heap, or the stand-in. Cost: two loads.
+/// The calling thread's heap, or what stands in for one. Cost: two loads.
 #[inline(always)]
 pub(crate) fn heap() -> &'static Heap {
-    // SAFETY: the place holds the stand-in or what `set_heap` stored: heaps, which live for ever.
+    // SAFETY: the place holds a stand-in or what `set_heap` stored: heaps, which live for ever.
     unsafe { &*place::get() }
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn set_heap(heap: &'static Heap) {
     place::set(heap);
 }
 
-/// Takes the calling thread's heap away: it has the stand-in again.
-pub(crate) fn clear_heap() {
-    place::set(&raw const EMPTY);
+/// Takes the calling thread's heap away, for good.
+pub(crate) fn give_heap_up() {
+    place::set(&raw const STAND_INS[1]);
 }
