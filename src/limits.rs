@@ -23,7 +23,7 @@ const_assert!(FIRST_BLOCKS_BYTES.is_multiple_of(CHUNK_BYTES));
 
 /// Once this many chunks of small pages are in use, runs of more than one slice go to hugepages: the program is no
 /// longer small, and the rest of the small pages is better spent on small blocks.
-pub(crate) const FIRST_WIDE_CHUNKS: u32 = 4;
+pub(crate) const FIRST_WIDE_CHUNKS: u32 = 8;
 
 /// Requests of at least this many bytes get a slot (a room of the huge region). Rounding to a whole chunk wastes at
 /// most 2 MiB / 32 MiB = 6 % there.
@@ -56,6 +56,10 @@ pub(crate) const PARTIAL_CLASS_BYTES_MAX: usize = 512 << 10;
 pub(crate) const PARTIAL_HEAP_BYTES_MAX: usize = 4 << 20;
 /// The same for a heap that has itself allocated from as many slabs lately: it will want them again.
 pub(crate) const PARTIAL_OWN_BYTES_MAX: usize = 64 << 20;
+/// A heap that allocates from a slab of blocks up to this size keeps it when the last block is freed. Slabs of larger
+/// blocks, of which there are 32 sizes, would be 18 MiB for each thread that has once used all of them, in hugepages or
+/// not; a visit to the arena costs a small part of what it takes to write such a block.
+pub(crate) const EMPTY_SLAB_BLOCK_BYTES_MAX: usize = 32 << 10;
 /// Least time between two looks of the background thread through the pool, in nanoseconds: each look takes every slab
 /// of a class in hand for a moment.
 pub(crate) const SWEEP_PAUSE_NS: u64 = 200_000_000;

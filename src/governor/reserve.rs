@@ -1,8 +1,9 @@
 //! How much free memory is kept faulted ahead of need: by how fast the program has lately taken memory that was cold.
 //! Pure. Called by `governor::worker`.
 //!
-//! Invariant: never more than the option allows, and nothing for a program that does not grow. The target follows
-//! growth up at once and falls by half each second; between the low and the high watermark nothing is done.
+//! Invariant: never more than the option allows, or an eighth of what the program has taken, and nothing for one that
+//! does not grow. The target follows growth up at once and falls by half each second; between the low and the high
+//! watermark nothing is done.
 
 use crate::limits::CHUNK_BYTES;
 use crate::units::Nanos;
@@ -13,6 +14,9 @@ const HORIZON_NS: u64 = 100_000_000;
 const HALVED_NS: u64 = 1_000_000_000;
 /// Shortest time between two looks that says something of a rate, in nanoseconds.
 const LOOK_NS_MIN: u64 = 5_000_000;
+/// The reserve is at most this part of what the program has taken: a small one that grows for some milliseconds, as all
+/// do at first, is not made twice as large.
+const PART_OF_CLAIMED: u64 = 8;
 
 /// The reserve's watermarks.
 pub(crate) struct Reserve {
@@ -37,6 +41,7 @@ impl Reserve {
         }
         let grown = claimed.saturating_sub(self.claimed);
         let wanted = u128::from(grown) * u128::from(HORIZON_NS) / u128::from(time.0);
+        let wanted = wanted.min(u128::from(claimed / PART_OF_CLAIMED));
         let wanted = usize::try_from(wanted).unwrap_or(usize::MAX).min(self.bytes_max) / CHUNK_BYTES * CHUNK_BYTES;
         self.claimed = claimed;
         self.at = now;
@@ -103,13 +108,22 @@ mod tests {
     }
 
     #[test]
+    fn it_is_an_eighth_of_what_was_taken_at_most() {
+        for (claimed_mib, wanted_mib) in [(4, 0), (15, 0), (16, 2), (100, 12)] {
+            let mut reserve = reserve();
+            reserve.observe(at(10), claimed_mib << 20);
+            assert_eq!(reserve.high_bytes() / MIB, wanted_mib, "{claimed_mib} MiB in 10 ms");
+        }
+    }
+
+    #[test]
     fn it_falls_by_half_each_second_without_growth() {
         let mut reserve = reserve();
-        reserve.observe(at(10), 500 << 20);
+        reserve.observe(at(10), 600 << 20);
         let mut before = reserve.high_bytes();
         assert_eq!(before, 64 * MIB);
         for second in 1..=6 {
-            reserve.observe(at(10 + second * 1_000), 500 << 20);
+            reserve.observe(at(10 + second * 1_000), 600 << 20);
             assert!(reserve.high_bytes() <= before / 2, "after {second} s");
             before = reserve.high_bytes();
         }

@@ -14,7 +14,9 @@ use core::ptr::{NonNull, from_ref, null};
 use super::engine::Engine;
 use crate::atomic::AtomicU64;
 use crate::fatal::fatal;
-use crate::limits::{PARTIAL_CLASS_BYTES_MAX, PARTIAL_HEAP_BYTES_MAX, PARTIAL_OWN_BYTES_MAX};
+use crate::limits::{
+    EMPTY_SLAB_BLOCK_BYTES_MAX, PARTIAL_CLASS_BYTES_MAX, PARTIAL_HEAP_BYTES_MAX, PARTIAL_OWN_BYTES_MAX,
+};
 use crate::lockfree::remote_free::Push;
 use crate::os::Os;
 use crate::span::pool;
@@ -236,17 +238,22 @@ impl Heap {
     }
 
     /// After the last used block of `slab` was freed by this thread: gives the slab back, unless the heap allocates
-    /// from it.
+    /// from it and it is of small blocks.
     #[cold]
     #[inline(never)]
     fn slab_emptied<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab) {
         let Some(class) = slab.class() else { return };
         let bin = self.bin(class);
         if core::ptr::eq(bin.slab.get(), slab) {
-            return;
+            if class.shape().block_bytes as usize <= EMPTY_SLAB_BLOCK_BYTES_MAX {
+                return;
+            }
+            // Blocks on the list count as used: there are none.
+            bin.slab.set(null());
+        } else {
+            bin.partial.remove(slab);
+            self.partial_bytes.set(self.partial_bytes.get() - slab.slices().in_bytes());
         }
-        bin.partial.remove(slab);
-        self.partial_bytes.set(self.partial_bytes.get() - slab.slices().in_bytes());
         pool::release(engine.arena(), slab);
     }
 

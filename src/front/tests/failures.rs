@@ -254,7 +254,8 @@ fn the_ready_mode_never_calls_the_kernel_for_memory_again() {
 fn a_refused_step_ahead_of_need_is_left_alone_for_a_while() {
     let (engine, heap) = started(FakeOs::new(), Commit::Stepped);
     let grown = allocate(engine, heap, layout(40 * MIB));
-    let blocks: Vec<_> = (0..28).map(|_| allocate(engine, heap, layout(2 * MIB))).collect();
+    let small = (0..1280).map(|_| allocate(engine, heap, layout(8 << 10)));
+    let blocks: Vec<_> = (0..32).map(|_| allocate(engine, heap, layout(2 * MIB))).chain(small).collect();
     // SAFETY: the block is live with this layout, and stays where it is.
     let same = unsafe { reallocate(engine, heap, NonNull::new(grown).unwrap(), layout(40 * MIB), 50 * MIB) };
     assert!(same == grown && blocks.iter().all(|block| !block.is_null()));
