@@ -1,27 +1,25 @@
 //! The workloads, one file each, and the table in which the children and the runner find them.
 //!
 //! Every workload does a fixed amount of work from a fixed seed, checks what the allocator gave it, and returns a
-//! checksum that depends on the number of threads and the scale only: the runner compares it across allocators.
+//! checksum that depends on the number of threads and the scale only: the runner compares it across allocators. Where
+//! threads race for blocks, what they sum up does not depend on who wins.
+//!
+//! * [`micro`]: one habit of programs each, with nothing else around it.
+//! * [`classical`]: the benchmarks of the field, written anew from their descriptions, with a fixed count of operations
+//!   in place of a fixed time.
+//! * [`application`]: pieces of programs, on the collections and crates that they use.
 
-mod churn;
-mod churn_medium;
-mod large;
-mod larson;
-mod realloc_steps;
-mod remote;
-mod remote_shallow;
-mod small_batch;
-mod small_pairs;
-mod string_map;
-mod vec_grow;
-mod xmalloc;
-mod zeroed;
+mod application;
+mod classical;
+mod micro;
 
 /// One workload of the table.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Workload {
     /// The name on the command line and in the results.
     pub name: &'static str,
+    /// The group under which a report lists it: workloads of one group stand together in the table.
+    pub group: &'static str,
     /// What it does, in one line.
     pub description: &'static str,
     /// The highest number of threads that makes sense.
@@ -35,33 +33,38 @@ pub struct Workload {
     pub run: fn(threads: usize, scale: f64) -> u64,
 }
 
-const fn workload(name: &'static str, description: &'static str, run: fn(usize, f64) -> u64) -> Workload {
-    Workload { name, description, max_threads: usize::MAX, quick_scale: 0.15, growing_mib: 0, run }
+impl Workload {
+    /// A row of the table with what most rows have.
+    const fn new(
+        group: &'static str,
+        name: &'static str,
+        description: &'static str,
+        run: fn(usize, f64) -> u64,
+    ) -> Workload {
+        Workload { name, group, description, max_threads: usize::MAX, quick_scale: 0.25, growing_mib: 0, run }
+    }
 }
 
+const COUNT: usize = micro::ROWS.len() + classical::ROWS.len() + application::ROWS.len();
+
 /// Every workload, in the order of the report.
-pub static ALL: [Workload; 13] = [
-    workload("small_pairs", "malloc/free pairs of one size, 8 B to 1 KiB, 1 and 100 blocks deep", small_pairs::run),
-    workload("small_batch", "10k blocks of 16 to 256 B freed oldest first, newest first, shuffled", small_batch::run),
-    workload("churn", "random replacement among 20k blocks of 8 B to 4 KiB", churn::run),
-    workload("churn_medium", "random replacement among 500 blocks of 1 to 256 KiB", churn_medium::run),
-    workload("large", "random replacement among 20 blocks of 1 to 25 MiB", large::run),
-    workload("remote", "batches of 16 to 512 B blocks freed by another thread", remote::run),
-    workload("remote_shallow", "single 64 B to 1 KiB blocks freed soon by another thread", remote_shallow::run),
-    workload("xmalloc", "threads allocate 120 blocks at a time, any other thread frees them", xmalloc::run),
-    workload("larson", "1000 blocks of 8 to 1000 B handed down through generations of threads", larson::run),
-    workload("realloc_steps", "strings, vectors and raw blocks grown to 64 KiB and shrunk", realloc_steps::run),
-    workload("zeroed", "zeroed blocks of 64 B to 64 KiB, 200 alive", zeroed::run),
-    Workload {
-        name: "vec_grow",
-        description: "one vector grown from 1 MiB to 4 GiB (1 GiB in quick mode), on one thread only",
-        max_threads: 1,
-        quick_scale: 0.25,
-        growing_mib: 8192,
-        run: vec_grow::run,
-    },
-    workload("string_map", "100k entries in a hash map of strings and in a B-tree of boxes", string_map::run),
-];
+pub static ALL: [Workload; COUNT] = all();
+
+const fn all() -> [Workload; COUNT] {
+    let mut rows = [micro::ROWS[0]; COUNT];
+    let groups: [&[Workload]; 3] = [&micro::ROWS, &classical::ROWS, &application::ROWS];
+    let (mut row, mut group) = (0, 0);
+    while group < groups.len() {
+        let mut index = 0;
+        while index < groups[group].len() {
+            rows[row] = groups[group][index];
+            row += 1;
+            index += 1;
+        }
+        group += 1;
+    }
+    rows
+}
 
 /// The workload of that name.
 pub fn find(name: &str) -> Option<&'static Workload> {
@@ -71,6 +74,12 @@ pub fn find(name: &str) -> Option<&'static Workload> {
 /// `full` scaled down (or up), but at least 1.
 fn scaled(full: usize, scale: f64) -> usize {
     ((full as f64 * scale) as usize).max(1)
+}
+
+/// The part of `total` that thread `index` of `threads` does; at least 1.
+fn share(total: usize, threads: usize, index: u64) -> usize {
+    let whole = total / threads;
+    (whole + usize::from((index as usize) < total % threads)).max(1)
 }
 
 /// Runs `work` on that many threads, each given its index, and adds up what they return.
@@ -89,7 +98,9 @@ fn on_threads(threads: usize, work: impl Fn(u64) -> u64 + Sync) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{ALL, find, on_threads, scaled};
+    use std::collections::HashSet;
+
+    use super::{ALL, find, on_threads, scaled, share};
 
     #[test]
     fn names_are_unique_and_found() {
@@ -100,9 +111,16 @@ mod tests {
     }
 
     #[test]
+    fn groups_stand_together() {
+        let groups: HashSet<_> = ALL.iter().map(|workload| workload.group).collect();
+        let changes = ALL.windows(2).filter(|pair| pair[0].group != pair[1].group).count();
+        assert_eq!(changes + 1, groups.len());
+    }
+
+    #[test]
     fn checksum_is_the_same_in_every_run() {
         for workload in &ALL {
-            for threads in [1, 2.min(workload.max_threads)] {
+            for threads in [1, 2, 5].into_iter().filter(|&threads| threads <= workload.max_threads) {
                 let run = || (workload.run)(threads, 0.001);
                 assert_eq!(run(), run(), "{} on {threads} threads", workload.name);
             }
@@ -112,6 +130,12 @@ mod tests {
     #[test]
     fn scaling_never_reaches_zero() {
         assert_eq!((scaled(1000, 0.5), scaled(1000, 2.0), scaled(10, 0.001)), (500, 2000, 1));
+    }
+
+    #[test]
+    fn shares_add_up() {
+        assert_eq!([0, 1, 2].map(|index| share(11, 3, index)), [4, 4, 3]);
+        assert_eq!(share(1, 3, 2), 1);
     }
 
     #[test]

@@ -5,8 +5,7 @@ use std::sync::mpsc::sync_channel;
 
 use crate::block::Block;
 use crate::rng::Rng;
-
-use super::{on_threads, scaled};
+use crate::workload::{on_threads, scaled};
 
 const MESSAGES: usize = 1_000_000;
 const CHANNEL_MESSAGES: usize = 64;

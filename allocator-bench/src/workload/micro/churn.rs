@@ -2,8 +2,7 @@
 
 use crate::block::Block;
 use crate::rng::Rng;
-
-use super::{on_threads, scaled};
+use crate::workload::{on_threads, scaled};
 
 const SLOTS: usize = 20_000;
 const REPLACEMENTS: usize = 6_000_000;

@@ -2,8 +2,7 @@
 
 use crate::block::Block;
 use crate::rng::Rng;
-
-use super::{on_threads, scaled};
+use crate::workload::{on_threads, scaled};
 
 const SLOTS: usize = 500;
 const REPLACEMENTS: usize = 600_000;

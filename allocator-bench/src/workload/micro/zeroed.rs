@@ -3,8 +3,7 @@
 
 use crate::block::Block;
 use crate::rng::Rng;
-
-use super::{on_threads, scaled};
+use crate::workload::{on_threads, scaled};
 
 const WINDOW: usize = 200;
 const ALLOCATIONS: usize = 1_000_000;

@@ -2,8 +2,7 @@
 //! What counts here is whether `realloc` copies gigabytes or grows in place.
 
 use crate::block::PAGE_BYTES;
-
-use super::scaled;
+use crate::workload::scaled;
 
 const FULL_PAGES: usize = (4 << 30) / PAGE_BYTES;
 const FIRST_CAPACITY_BYTES: usize = 1 << 20;

@@ -2,8 +2,7 @@
 
 use crate::block::Block;
 use crate::rng::Rng;
-
-use super::{on_threads, scaled};
+use crate::workload::{on_threads, scaled};
 
 const BATCH: usize = 10_000;
 const REPEATS: usize = 500;

@@ -2,8 +2,7 @@
 //! allocated and freed newest first.
 
 use crate::block::Block;
-
-use super::{on_threads, scaled};
+use crate::workload::{on_threads, scaled};
 
 const SIZES_BYTES: [usize; 14] = [8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024];
 const PAIRS_PER_SIZE: usize = 1_600_000;

@@ -4,8 +4,7 @@
 
 use crate::block::{Block, MIN_SIZE_BYTES};
 use crate::rng::Rng;
-
-use super::{on_threads, scaled};
+use crate::workload::{on_threads, scaled};
 
 const FULL_BYTES: usize = 64 * 1024;
 const SIDE_BY_SIDE: usize = 16;

@@ -5,8 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use crate::block::Block;
 use crate::rng::Rng;
-
-use super::{on_threads, scaled};
+use crate::workload::{on_threads, scaled};
 
 const BLOCKS: usize = 6_000_000;
 const CHANNEL_BATCHES: usize = 16;
