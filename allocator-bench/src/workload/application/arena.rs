@@ -1,7 +1,7 @@
 //! `arena`: requests of a server that put everything they need into an arena of their own (bumpalo) and drop it at the
 //! end. Each has 30 to 3840 objects of 16 to 256 bytes, in chunks that double in size, so the allocator sees few, growing
-//! and short-lived blocks, all freed together; eight requests are in flight at a time. Most of the time is spent in the
-//! arena itself: what is left to win is the cost of a fresh chunk. The work per thread is constant.
+//! and short-lived blocks, all freed together; eight requests are in flight at a time. Few of the
+//! instructions are the allocator's: what it can win or lose is how warm a fresh chunk is. The work per thread is constant.
 
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
@@ -11,7 +11,7 @@ use bumpalo::Bump;
 use crate::rng::Rng;
 use crate::workload::{on_threads, scaled};
 
-const OBJECTS: usize = 20_000_000;
+const OBJECTS: usize = 60_000_000;
 const MIN_OBJECTS: usize = 30;
 const OBJECTS_OCTAVES: usize = 7;
 const MAX_REST_WORDS: usize = 30;

@@ -8,9 +8,9 @@ use rustc_hash::FxHashMap;
 use crate::rng::Rng;
 use crate::workload::{on_threads, scaled};
 
-use super::interner::{Interner, write_text};
+use super::interner::{Interner, words};
 
-const FUNCTIONS: usize = 30_000;
+const FUNCTIONS: usize = 150_000;
 const FUNCTIONS_PER_MODULE: usize = 2000;
 const NAMES: usize = 20_000;
 const MAX_DEPTH: usize = 6;
@@ -19,11 +19,12 @@ const MAX_ARGUMENTS: usize = 4;
 /// Plays the workload; every thread compiles its own modules.
 pub(super) fn run(threads: usize, scale: f64) -> u64 {
     let functions = scaled(FUNCTIONS, scale);
+    let source_names = words(NAMES.min(functions));
     on_threads(threads, |thread| {
         let mut rng = Rng::new(0xC0 + thread);
         let counts =
             (0..functions).step_by(FUNCTIONS_PER_MODULE).map(|done| (functions - done).min(FUNCTIONS_PER_MODULE));
-        counts.map(|count| compile(count, &mut rng)).sum()
+        counts.map(|count| compile(count, &source_names, &mut rng)).sum()
     })
 }
 
@@ -34,17 +35,16 @@ enum Expression {
     Call { callee: u32, arguments: Vec<Expression> },
 }
 
-struct Parser<'rng> {
+struct Parser<'source> {
+    source_names: &'source [String],
     names: Interner,
-    text: String,
     nodes: u64,
-    rng: &'rng mut Rng,
+    rng: &'source mut Rng,
 }
 
 impl Parser<'_> {
     fn name(&mut self) -> u32 {
-        write_text(&mut self.text, self.rng.below(NAMES));
-        self.names.symbol(&self.text)
+        self.names.symbol(&self.source_names[self.rng.below(self.source_names.len())])
     }
 
     fn expression(&mut self, depth: usize) -> Expression {
@@ -62,8 +62,8 @@ impl Parser<'_> {
 }
 
 /// Compiles a module of so many functions; gives a checksum of its code and names.
-fn compile(functions: usize, rng: &mut Rng) -> u64 {
-    let mut parser = Parser { names: Interner::default(), text: String::new(), nodes: 0, rng };
+fn compile(functions: usize, source_names: &[String], rng: &mut Rng) -> u64 {
+    let mut parser = Parser { source_names, names: Interner::default(), nodes: 0, rng };
     let trees: Vec<Expression> = (0..functions).map(|_| parser.expression(0)).collect();
     let mut uses: FxHashMap<u32, Vec<u32>> = FxHashMap::default();
     for (function, tree) in trees.iter().enumerate() {

@@ -13,7 +13,7 @@ use crate::workload::{on_threads, scaled};
 
 const CAPACITY: NonZeroUsize = NonZeroUsize::new(1000).expect("above zero");
 const KEYS: usize = 4000;
-const REQUESTS: usize = 4_000_000;
+const REQUESTS: usize = 8_000_000;
 const MIN_BYTES: usize = 1024;
 /// 1 to 64 KiB.
 const OCTAVES: usize = 6;

@@ -11,7 +11,7 @@ use crate::rng::Rng;
 use crate::workload::{on_threads, scaled};
 
 const SLOTS: usize = 1 << 18;
-const OPERATIONS: usize = 12_000_000;
+const OPERATIONS: usize = 18_000_000;
 /// Seven doublings of the smallest size.
 const DOUBLINGS: u32 = 7;
 const SMALLEST_BYTES: usize = 4;

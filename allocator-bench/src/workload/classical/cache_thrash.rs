@@ -2,15 +2,16 @@
 //! many times, frees it, and so on. An allocator that gives parts of one cache line to two threads makes them wait for
 //! each other's writes, and this scales worse than the number of threads.
 //!
-//! The usual parameters: 1000 objects, 2 000 000 writes of each, shared out among the threads (a tenth here). Next to
-//! nothing of the time on one thread is the allocator's: only two threads and more show anything.
+//! The usual parameters: 1000 objects, 2 000 000 writes of each, shared out among the threads, so that the total is
+//! constant; a write is of the whole object. Next to nothing of the time on one thread is the allocator's: only two
+//! threads and more show anything.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::workload::{on_threads, scaled};
 
 const OBJECTS: usize = 1000;
-const WRITES_PER_OBJECT: usize = 200_000;
+const WRITES_PER_OBJECT: usize = 2_000_000;
 
 /// Plays the workload; the threads share out the writes, and each has all its objects to itself.
 pub(super) fn run(threads: usize, scale: f64) -> u64 {

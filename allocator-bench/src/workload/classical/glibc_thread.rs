@@ -10,7 +10,7 @@ use crate::rng::Rng;
 use crate::workload::{on_threads, scaled};
 
 const SLOTS: usize = 1024;
-const REPLACEMENTS: usize = 16_000_000;
+const REPLACEMENTS: usize = 48_000_000;
 const MIN_BYTES: f64 = 4.0;
 const MAX_BYTES: f64 = 32_768.0;
 const SIZES: usize = 8000;

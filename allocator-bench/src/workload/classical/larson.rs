@@ -17,91 +17,92 @@ use crate::block::Block;
 use crate::rng::Rng;
 use crate::workload::scaled;
 
-const SLOTS: usize = 5000;
+pub(super) const SLOTS: usize = 5000;
 const MIN_BYTES: usize = 8;
-pub(super) const MAX_BYTES: usize = 1000;
-const GENERATIONS: usize = 30;
+const MAX_BYTES: usize = 1000;
+const GENERATIONS: usize = 60;
 const REPLACEMENTS_PER_GENERATION: usize = 100 * SLOTS;
 
-/// What the server keeps in its slots.
-pub(super) trait Object: Send {
-    /// Allocates an object of at least `size_bytes`.
-    fn new(size_bytes: usize) -> Self;
-    /// The size that it takes.
-    fn size_bytes(&self) -> usize;
+/// The array of objects that a chain of threads works on.
+pub(super) trait Slots: Send {
+    /// An array full of random objects.
+    fn new(rng: &mut Rng) -> Self;
+    /// Replaces objects at random places by others of random sizes.
+    fn replace(&mut self, replacements: usize, rng: &mut Rng);
+    /// Frees all; gives the bytes of every object that was ever freed.
+    fn free(self) -> u64;
 }
 
-impl Object for Block {
-    fn new(size_bytes: usize) -> Self {
-        Block::new(size_bytes)
+/// Blocks whose sizes are known at run time only.
+struct Blocks {
+    slots: Vec<Block>,
+    allocated_bytes: u64,
+    freed_bytes: u64,
+}
+
+impl Slots for Blocks {
+    fn new(rng: &mut Rng) -> Self {
+        let mut slots: Vec<_> = (0..SLOTS).map(|_| Block::new(rng.between(MIN_BYTES, MAX_BYTES))).collect();
+        rng.shuffle(&mut slots);
+        let allocated_bytes = slots.iter().map(|block| block.size_bytes() as u64).sum();
+        Self { slots, allocated_bytes, freed_bytes: 0 }
     }
 
-    fn size_bytes(&self) -> usize {
-        Block::size_bytes(self)
+    fn replace(&mut self, replacements: usize, rng: &mut Rng) {
+        for _ in 0..replacements {
+            let slot = &mut self.slots[rng.below(SLOTS)];
+            let block = Block::new(rng.between(MIN_BYTES, MAX_BYTES));
+            self.allocated_bytes += block.size_bytes() as u64;
+            self.freed_bytes += std::mem::replace(slot, block).size_bytes() as u64;
+        }
+    }
+
+    fn free(self) -> u64 {
+        let left_bytes: u64 = self.slots.into_iter().map(|block| block.size_bytes() as u64).sum();
+        assert_eq!(self.freed_bytes + left_bytes, self.allocated_bytes);
+        self.allocated_bytes
     }
 }
 
 /// Plays the workload with blocks whose sizes are known at run time.
 pub(super) fn run(threads: usize, scale: f64) -> u64 {
-    play::<Block>(threads, scale)
-}
-
-/// What passes from one generation to the next.
-struct Inheritance<O> {
-    slots: Vec<O>,
-    rng: Rng,
-    allocated_bytes: u64,
-    freed_bytes: u64,
-    generations_left: usize,
-}
-
-impl<O: Object> Inheritance<O> {
-    fn random_object(rng: &mut Rng) -> O {
-        O::new(rng.between(MIN_BYTES, MAX_BYTES))
-    }
-
-    fn new(chain: u64) -> Self {
-        let mut rng = Rng::new(0x1A5 + chain);
-        let mut slots: Vec<O> = (0..SLOTS).map(|_| Self::random_object(&mut rng)).collect();
-        rng.shuffle(&mut slots);
-        let allocated_bytes = slots.iter().map(|object| object.size_bytes() as u64).sum();
-        Self { slots, rng, allocated_bytes, freed_bytes: 0, generations_left: GENERATIONS }
-    }
+    play::<Blocks>(threads, scale)
 }
 
 /// Plays the workload with `threads` chains of generations side by side.
-pub(super) fn play<O: Object>(threads: usize, scale: f64) -> u64 {
+pub(super) fn play<S: Slots>(threads: usize, scale: f64) -> u64 {
     let replacements = scaled(REPLACEMENTS_PER_GENERATION, scale);
     let total_bytes = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for chain in 0..threads as u64 {
-            let (first, total_bytes) = (Inheritance::<O>::new(chain), &total_bytes);
+            let (mut rng, total_bytes) = (Rng::new(0x1A5 + chain), &total_bytes);
+            let first = Inheritance { slots: S::new(&mut rng), rng, generations_left: GENERATIONS };
             scope.spawn(move || live(scope, first, replacements, total_bytes));
         }
     });
     total_bytes.into_inner()
 }
 
+/// What passes from one generation to the next.
+struct Inheritance<S> {
+    slots: S,
+    rng: Rng,
+    generations_left: usize,
+}
+
 /// One generation; the last one frees everything and adds to `total_bytes`.
-fn live<'scope, O: Object + 'scope>(
+fn live<'scope, S: Slots + 'scope>(
     scope: &'scope Scope<'scope, '_>,
-    mut own: Inheritance<O>,
+    mut own: Inheritance<S>,
     replacements: usize,
     total_bytes: &'scope AtomicU64,
 ) {
-    for _ in 0..replacements {
-        let index = own.rng.below(SLOTS);
-        let object = Inheritance::<O>::random_object(&mut own.rng);
-        own.allocated_bytes += object.size_bytes() as u64;
-        own.freed_bytes += std::mem::replace(&mut own.slots[index], object).size_bytes() as u64;
-    }
+    own.slots.replace(replacements, &mut own.rng);
     own.generations_left -= 1;
     if own.generations_left > 0 {
         scope.spawn(move || live(scope, own, replacements, total_bytes));
-        return;
+    } else {
+        // Relaxed: a sum, read after the scope has joined every thread.
+        total_bytes.fetch_add(own.slots.free(), Ordering::Relaxed);
     }
-    own.freed_bytes += own.slots.drain(..).map(|object| object.size_bytes() as u64).sum::<u64>();
-    assert_eq!(own.freed_bytes, own.allocated_bytes);
-    // Relaxed: a sum, read after the scope has joined every thread.
-    total_bytes.fetch_add(own.freed_bytes, Ordering::Relaxed);
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::block::Block;
 
 /// Batches that may wait in one mailbox: beyond that, its thread is too slow or has ended.
-const MAX_WAITING: usize = 64;
+const MAX_WAITING: usize = 16;
 
 pub(super) type Batch = Vec<Block>;
 

@@ -42,6 +42,6 @@ pub(super) const ROWS: [Workload; 14] = [
     row("alloc_test", "256k slots, chosen 80/20, filled and emptied with blocks of up to 1 KiB", alloc_test::run),
     row("glibc_simple", "25 to 1600 blocks of 16, 32 or 64 B freed oldest first", glibc_simple::run),
     row("glibc_thread", "replacement among 1024 blocks of 8 B to 32 KiB, most of them small", glibc_thread::run),
-    row("mleak", "ten thousand threads that leave one block each behind", mleak::run),
+    row("mleak", "20k short threads, ten at a time, that leave one block each behind", mleak::run),
     row("malloc_large", "random replacement among 20 blocks of 5 to 25 MiB", malloc_large::run),
 ];

@@ -17,7 +17,7 @@ use super::mailbox::{Batch, Mailboxes};
 const SLOTS: usize = 1000;
 const ALLOCATING_STRIDE: usize = 3;
 const FREEING_STRIDE: usize = 7;
-const LOOPS: usize = 80_000;
+const LOOPS: usize = 200_000;
 const CROSS_EVERY: usize = 2;
 const MAX_BYTES: usize = 16_000;
 

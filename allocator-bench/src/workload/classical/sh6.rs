@@ -2,8 +2,8 @@
 //! buffer of which half is freed oldest first and half newest first, while a fifth is kept ([`Ring`]).
 //!
 //! The usual parameters: sizes that grow by half from the smallest to 1000 bytes, each followed by its halves; 250
-//! blocks of each size below 100 bytes, 50 of each above; a buffer of 10 000 blocks. The passes are fewer here. The work
-//! per thread is constant.
+//! blocks of each size below 100 bytes, 50 of each above; a buffer of 10 000 blocks, 10 000
+//! passes. The work per thread is constant.
 
 use crate::block::{Block, MIN_SIZE_BYTES};
 use crate::workload::{on_threads, scaled};
@@ -13,7 +13,7 @@ use super::ring::Ring;
 const RING_SLOTS: usize = 10_000;
 const MAX_BYTES: usize = 1000;
 const SMALL_BYTES: usize = 100;
-const PASSES: usize = 1600;
+const PASSES: usize = 10_000;
 
 /// Plays the workload; every thread has its own buffer.
 pub(super) fn run(threads: usize, scale: f64) -> u64 {

@@ -3,7 +3,7 @@
 //! that frees from elsewhere and a thread's own frees meet.
 //!
 //! The usual parameters: the histogram below, iterations and buffer shared out among the threads, 8-byte blocks to be
-//! freed elsewhere. The counts are smaller here. What one thread alone would have freed elsewhere, a second one frees.
+//! freed elsewhere. The counts are smaller here. The total is constant.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -28,10 +28,10 @@ const HISTOGRAM: [(usize, usize); 12] = [
     (168_524, 1),
 ];
 const RING_SLOTS: usize = 100_000;
-const ITERATIONS: usize = 16_000;
+const ITERATIONS: usize = 80_000;
 const FOREIGN_BYTES: usize = 8;
 const FOREIGN_BATCH: usize = 100;
-const FOREIGN_BATCHES: usize = 20_000;
+const FOREIGN_BATCHES: usize = 100_000;
 const MAX_WAITING: usize = 64;
 
 type Batch = Vec<Block>;

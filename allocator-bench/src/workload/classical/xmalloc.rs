@@ -14,7 +14,7 @@ use crate::rng::Rng;
 use crate::workload::{on_threads, scaled};
 
 const BATCH: usize = 120;
-const BATCHES_PER_THREAD: usize = 50_000;
+const BATCHES_PER_THREAD: usize = 75_000;
 const MAX_LISTED: usize = 100;
 const SIZES_BYTES: [usize; 17] = [8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048];
 

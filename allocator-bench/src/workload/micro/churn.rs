@@ -5,7 +5,7 @@ use crate::rng::Rng;
 use crate::workload::{on_threads, scaled};
 
 const SLOTS: usize = 20_000;
-const REPLACEMENTS: usize = 6_000_000;
+const REPLACEMENTS: usize = 10_000_000;
 const MIN_BYTES: usize = 8;
 /// 8 B to 4 KiB.
 const OCTAVES: usize = 9;

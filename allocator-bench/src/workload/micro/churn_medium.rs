@@ -5,7 +5,7 @@ use crate::rng::Rng;
 use crate::workload::{on_threads, scaled};
 
 const SLOTS: usize = 500;
-const REPLACEMENTS: usize = 600_000;
+const REPLACEMENTS: usize = 2_400_000;
 const MIN_BYTES: usize = 1024;
 /// 1 to 256 KiB.
 const OCTAVES: usize = 8;

@@ -7,7 +7,7 @@ use crate::block::Block;
 use crate::rng::Rng;
 use crate::workload::{on_threads, scaled};
 
-const BLOCKS: usize = 6_000_000;
+const BLOCKS: usize = 18_000_000;
 const CHANNEL_BATCHES: usize = 16;
 
 /// Plays the workload; `pairs` producers each have a consumer of their own.

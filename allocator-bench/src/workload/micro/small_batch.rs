@@ -5,7 +5,7 @@ use crate::rng::Rng;
 use crate::workload::{on_threads, scaled};
 
 const BATCH: usize = 10_000;
-const REPEATS: usize = 500;
+const REPEATS: usize = 1500;
 
 /// Plays the workload; every thread has its own sizes and orders.
 pub(super) fn run(threads: usize, scale: f64) -> u64 {

@@ -5,7 +5,7 @@ use crate::block::Block;
 use crate::workload::{on_threads, scaled};
 
 const SIZES_BYTES: [usize; 14] = [8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024];
-const PAIRS_PER_SIZE: usize = 1_600_000;
+const PAIRS_PER_SIZE: usize = 3_000_000;
 const WINDOW: usize = 100;
 
 /// Plays the workload; every thread does the same.

@@ -1,5 +1,5 @@
 //! `vec_grow`: one vector that starts with room for 1 MiB and is filled up to 4 GiB at full scale, one page at a time.
-//! What counts here is whether `realloc` copies gigabytes or grows in place.
+//! What counts here is whether `realloc` copies gigabytes or grows in place; filling it copies every page once.
 
 use crate::block::PAGE_BYTES;
 use crate::workload::scaled;

@@ -6,7 +6,7 @@ use crate::rng::Rng;
 use crate::workload::{on_threads, scaled};
 
 const WINDOW: usize = 200;
-const ALLOCATIONS: usize = 1_000_000;
+const ALLOCATIONS: usize = 2_500_000;
 const MIN_BYTES: usize = 64;
 /// 64 B to 64 KiB.
 const OCTAVES: usize = 10;
