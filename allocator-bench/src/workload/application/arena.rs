@@ -1,9 +1,8 @@
 //! `arena`: requests of a server that put everything they need into an arena of their own (bumpalo) and drop it at the
 //! end. Each has 30 to 3840 objects of 16 to 256 bytes, in chunks that double in size, so the allocator sees few, growing
-//! and short-lived blocks, all freed together; eight requests are in flight at a time. Few of the
-//! instructions are the allocator's: what it can win or lose is how warm a fresh chunk is. The work per thread is constant.
+//! and short-lived blocks, all freed together. Eight requests are served side by side. Few of the instructions are the
+//! allocator's: what it can win or lose is how warm a fresh chunk is. The work per thread is constant.
 
-use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 
 use bumpalo::Bump;
@@ -15,7 +14,27 @@ const OBJECTS: usize = 60_000_000;
 const MIN_OBJECTS: usize = 30;
 const OBJECTS_OCTAVES: usize = 7;
 const MAX_REST_WORDS: usize = 30;
-const IN_FLIGHT: usize = 8;
+const SIDE_BY_SIDE: usize = 8;
+/// Objects that a request allocates before it is the next one's turn.
+const TURN: usize = 30;
+
+/// Plays the workload; every thread has its own requests.
+pub(super) fn run(threads: usize, scale: f64) -> u64 {
+    let objects = scaled(OBJECTS, scale);
+    on_threads(threads, |thread| {
+        let mut rng = Rng::new(0xA4E + thread);
+        let (mut left, mut checksum) = (objects, 0);
+        while left > 0 {
+            let counts = [(); SIDE_BY_SIDE].map(|()| {
+                let count = rng.log_uniform(MIN_OBJECTS, OBJECTS_OCTAVES).min(left);
+                left -= count;
+                count
+            });
+            checksum += serve(counts, &mut rng);
+        }
+        checksum
+    })
+}
 
 /// An object points back to the one before it, so that a request can walk over all of them.
 struct Object<'arena> {
@@ -23,40 +42,46 @@ struct Object<'arena> {
     mark: u64,
 }
 
-/// Plays the workload; every thread has its own requests.
-pub(super) fn run(threads: usize, scale: f64) -> u64 {
-    let objects = scaled(OBJECTS, scale);
-    on_threads(threads, |thread| {
-        let mut rng = Rng::new(0xA4E + thread);
-        let mut in_flight = VecDeque::with_capacity(IN_FLIGHT);
-        let (mut left, mut checksum) = (objects, 0);
-        while left > 0 {
-            let count = rng.log_uniform(MIN_OBJECTS, OBJECTS_OCTAVES).min(left);
-            left -= count;
-            if in_flight.len() == IN_FLIGHT {
-                in_flight.pop_front();
-            }
-            let arena = Bump::new();
-            checksum += serve(&arena, count, &mut rng);
-            in_flight.push_back(arena);
-        }
-        checksum
-    })
+struct Request<'arena> {
+    arena: &'arena Bump,
+    objects: usize,
+    left: usize,
+    last: Option<&'arena Object<'arena>>,
+    /// What the marks add up to.
+    sum: u64,
 }
 
-/// Fills the arena of one request, then walks over its objects; gives the sum of their marks.
-fn serve(arena: &Bump, objects: usize, rng: &mut Rng) -> u64 {
-    let (mut last, mut expected) = (None, 0);
-    for _ in 0..objects {
-        let drawn = rng.next_bits();
-        let rest_words = (drawn >> 32) as usize % (MAX_REST_WORDS + 1);
-        let mark = drawn & 0xFFFF_FFFF;
-        last = Some(&*arena.alloc(Object { previous: last, mark }));
-        arena.alloc_slice_fill_with(rest_words, |_| MaybeUninit::<u64>::uninit());
-        expected += mark;
+/// Serves requests of so many objects, then drops all arenas; gives the sum of the marks.
+fn serve(counts: [usize; SIDE_BY_SIDE], rng: &mut Rng) -> u64 {
+    let arenas: [Bump; SIDE_BY_SIDE] = std::array::from_fn(|_| Bump::new());
+    let new_request = |(arena, objects)| Request { arena, objects, left: objects, last: None, sum: 0 };
+    let mut requests: Vec<Request<'_>> = arenas.iter().zip(counts).map(new_request).collect();
+    while requests.iter().any(|request| request.left > 0) {
+        requests.iter_mut().for_each(|request| request.take_turn(rng));
     }
-    let walk = std::iter::successors(last, |object| object.previous);
-    let found: u64 = walk.map(|object| object.mark).sum();
-    assert_eq!(found, expected, "an object was overwritten");
-    found
+    requests.iter().map(Request::checked_sum).sum()
+}
+
+impl Request<'_> {
+    fn take_turn(&mut self, rng: &mut Rng) {
+        let objects = self.left.min(TURN);
+        for _ in 0..objects {
+            let drawn = rng.next_bits();
+            let rest_words = (drawn >> 32) as usize % (MAX_REST_WORDS + 1);
+            let mark = drawn & 0xFFFF_FFFF;
+            self.last = Some(self.arena.alloc(Object { previous: self.last, mark }));
+            self.arena.alloc_slice_fill_with(rest_words, |_| MaybeUninit::<u64>::uninit());
+            self.sum += mark;
+        }
+        self.left -= objects;
+    }
+
+    fn checked_sum(&self) -> u64 {
+        let walk = std::iter::successors(self.last, |object| object.previous);
+        // One more than there are: overwritten objects may lead round in a circle.
+        let marks = walk.take(self.objects + 1).map(|object| object.mark);
+        let found = marks.fold((0, 0_u64), |(count, sum), mark| (count + 1, sum.wrapping_add(mark)));
+        assert_eq!(found, (self.objects, self.sum), "an object was overwritten");
+        self.sum
+    }
 }

@@ -19,11 +19,13 @@ const STEMS: [&str; 8] =
 pub(super) fn run(threads: usize, scale: f64) -> u64 {
     let texts = scaled(TEXTS, scale);
     let words = words(TEXTS_PER_INTERNER.min(texts));
-    on_threads(threads, |thread| {
+    let checksum = on_threads(threads, |thread| {
         let mut rng = Rng::new(0x17E + thread);
         let counts = (0..texts).step_by(TEXTS_PER_INTERNER).map(|done| (texts - done).min(TEXTS_PER_INTERNER));
         counts.map(|count| intern_some(count, &words, &mut rng)).sum()
-    })
+    });
+    check_words(&words);
+    checksum
 }
 
 #[derive(Default)]
@@ -50,7 +52,16 @@ impl Interner {
 
 /// So many different texts.
 pub(super) fn words(count: usize) -> Vec<String> {
-    (0..count).map(|number| format!("{}_{number:x}", STEMS[number % STEMS.len()])).collect()
+    (0..count).map(word).collect()
+}
+
+fn word(number: usize) -> String {
+    format!("{}_{number:x}", STEMS[number % STEMS.len()])
+}
+
+/// Checks that the [`words`] are what they were.
+pub(super) fn check_words(words: &[String]) {
+    assert!(words.iter().enumerate().all(|(number, text)| *text == word(number)), "a word has changed");
 }
 
 /// Interns random words, then looks at each symbol's text again; gives a checksum of the symbols and their lengths.

@@ -1,4 +1,4 @@
-//! `larson_sized`: [`larson`](super::larson) with boxes of sixteen types, 64 to 1024 bytes long, in place of blocks
+//! `larson_sized`: [`larson`] with boxes of sixteen types, 64 to 1024 bytes long, in place of blocks
 //! whose sizes are known at run time.
 //!
 //! In C++ the sized form tells the allocator a size that the plain one lets it find. Rust always tells it, so what is
@@ -45,6 +45,8 @@ impl<const REST_WORDS: usize> Payload<REST_WORDS> {
 impl<const REST_WORDS: usize> Drop for Payload<REST_WORDS> {
     fn drop(&mut self) {
         assert_eq!(self.mark, self.own_mark(), "object of {} bytes has lost its mark", size_of::<Self>());
+        // SAFETY: the field is ours. Volatile, because the compiler knows that nobody may read freed memory.
+        unsafe { (&raw mut self.mark).write_volatile(0) };
     }
 }
 

@@ -27,6 +27,7 @@ pub(super) const ROWS: [Workload; 9] = [
     row("zeroed", "zeroed blocks of 64 B to 64 KiB, 200 alive", zeroed::run),
     Workload {
         max_threads: 1,
+        quick_scale: 0.25,
         growing_mib: 8192,
         ..row(
             "vec_grow",

@@ -10,6 +10,7 @@ const FULL_BYTES: usize = 64 * 1024;
 const SIDE_BY_SIDE: usize = 16;
 const REPEATS: usize = 600;
 const RAW_STEP_BYTES: usize = 512;
+const FIRST_BYTE: u8 = 0xB5;
 const PIECE: &str = "a piece of text that a server appends to its answer, bit by bit;";
 
 /// Plays the workload; every thread grows its own.
@@ -21,27 +22,30 @@ pub(super) fn run(threads: usize, scale: f64) -> u64 {
     })
 }
 
-/// Grows strings and vectors in turn, each turn a piece of 8 to 64 bytes, then shrinks them to a random length.
+/// Grows strings and vectors in turn, each turn a piece of 8 to 48 bytes, then shrinks them to a random length.
 fn grow_and_shrink(rng: &mut Rng) -> u64 {
     let mut texts: Vec<String> = (0..SIDE_BY_SIDE).map(|_| String::new()).collect();
-    let mut bytes: Vec<Vec<u8>> = (0..SIDE_BY_SIDE).map(|_| Vec::new()).collect();
+    // A byte ahead of its string, so that the two are not the same where they should not be.
+    let mut bytes: Vec<Vec<u8>> = (0..SIDE_BY_SIDE).map(|_| vec![FIRST_BYTE]).collect();
     let mut pushed_bytes = 0;
     while texts[0].len() < FULL_BYTES {
-        let piece = &PIECE[..rng.between(8, PIECE.len())];
-        pushed_bytes += piece.len();
-        for (text, bytes) in texts.iter_mut().zip(&mut bytes) {
+        let piece_bytes = rng.between(8, PIECE.len() - SIDE_BY_SIDE);
+        pushed_bytes += piece_bytes;
+        for (index, (text, bytes)) in texts.iter_mut().zip(&mut bytes).enumerate() {
+            let piece = &PIECE[index..index + piece_bytes];
             text.push_str(piece);
             bytes.extend_from_slice(piece.as_bytes());
         }
     }
     let kept_bytes = rng.between(64, FULL_BYTES);
     for (text, bytes) in texts.iter_mut().zip(&mut bytes) {
-        assert_eq!((text.len(), bytes.len()), (pushed_bytes, pushed_bytes));
+        assert_eq!((text.len(), bytes.len()), (pushed_bytes, pushed_bytes + 1));
         text.truncate(kept_bytes);
         text.shrink_to_fit();
-        bytes.truncate(kept_bytes);
+        bytes.truncate(kept_bytes + 1);
         bytes.shrink_to_fit();
-        assert_eq!(text.as_bytes(), bytes.as_slice(), "a string and a vector with the same pieces differ");
+        let (first, rest) = bytes.split_first().expect("it began with a byte");
+        assert!(*first == FIRST_BYTE && rest == text.as_bytes(), "a string and a vector with the same pieces differ");
     }
     (kept_bytes + texts.iter().map(String::len).sum::<usize>()) as u64
 }
