@@ -4,10 +4,10 @@
 //! checksum that depends on the number of threads and the scale only: the runner compares it across allocators. Where
 //! threads race for blocks, what they sum up does not depend on who wins.
 //!
-//! * [`micro`]: one habit of programs each, with nothing else around it.
-//! * [`classical`]: the benchmarks of the field, written anew from their descriptions, with a fixed count of operations
+//! * `micro`: one habit of programs each, with nothing else around it.
+//! * `classical`: the benchmarks of the field, written anew from their descriptions, with a fixed count of operations
 //!   in place of a fixed time.
-//! * [`application`]: pieces of programs, on the collections and crates that they use.
+//! * `application`: pieces of programs, on the collections and crates that they use.
 
 mod application;
 mod classical;
