@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::alloc::{Layout, alloc, dealloc};
+use std::alloc::{GlobalAlloc, Layout};
 use std::hint::black_box;
 use std::path::Path;
 use std::process::Command;
@@ -17,14 +17,16 @@ const PERCENT_MAX: u64 = 105;
 
 /// Does what `fast_path/pairs.c` does.
 fn make_pairs(rounds: u64) {
-    let layout = Layout::new::<[u64; 8]>();
+    // As in C, functions are called, with a size that they learn then: what the compiler saves where it puts `alloc`
+    // into its caller no call of C can save.
+    let (allocator, layout): (&dyn GlobalAlloc, _) = black_box((&GLOBAL, Layout::new::<[u64; 8]>()));
     let mut blocks = [std::ptr::null_mut(); 64];
     for _ in 0..rounds {
         // SAFETY: the layout has a size; each block is freed once.
         unsafe {
-            blocks.iter_mut().for_each(|block| *block = alloc(layout));
+            blocks.iter_mut().for_each(|block| *block = allocator.alloc(layout));
             black_box(&mut blocks);
-            blocks.iter().for_each(|block| dealloc(*block, layout));
+            blocks.iter().for_each(|block| allocator.dealloc(*block, layout));
         }
     }
 }

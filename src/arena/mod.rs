@@ -21,7 +21,7 @@ mod standing;
 mod starting;
 mod tiers;
 
-pub(crate) use registry::{Arena, Found};
+pub(crate) use registry::{Arena, BlockSpace, Found};
 pub(crate) use reservation::Reservation;
 pub(crate) use reservation::pointer_at;
 pub(crate) use retired::start_anew_after_fork;

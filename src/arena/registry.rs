@@ -27,26 +27,37 @@ use crate::options::{self, Commit, Options};
 use crate::os::{Kernel, Limit, Os};
 use crate::units::{Chunks, Nanos, SliceIndex, Slices};
 
-/// The first reservation as numbers, for the paths that must be fast: one cache line, written once.
-#[repr(align(64))]
-pub(crate) struct Primary {
-    base: AtomicUsize,
-    bytes: AtomicUsize,
-    headers: AtomicUsize,
+/// The first reservation's block space as numbers, for the paths that must be fast. All zero: no space.
+#[derive(Clone, Copy)]
+pub(crate) struct BlockSpace {
+    base: usize,
+    /// Bytes whose slices have committed headers.
+    bytes: usize,
+    headers: usize,
 }
 
-impl Primary {
-    /// Where the header of the slice that holds `address` lies, if the first reservation's block space holds it.
+impl BlockSpace {
+    /// No space, which holds no address.
+    pub(crate) const NONE: Self = BlockSpace { base: 0, bytes: 0, headers: 0 };
+
+    /// Where the header of the slice that holds `address` lies, if the space holds it.
     #[inline(always)]
     pub(crate) fn header_of(&self, address: usize) -> Option<usize> {
-        // Relaxed: written before any pointer into the space was given out; until then `bytes` is 0.
-        let offset = address.wrapping_sub(self.base.load(Ordering::Relaxed));
-        if offset >= self.bytes.load(Ordering::Relaxed) {
+        let offset = address.wrapping_sub(self.base);
+        if offset >= self.bytes {
             return None;
         }
         let shift = SLICE_SHIFT - HEADER_BYTES.ilog2();
-        Some(self.headers.load(Ordering::Relaxed) + ((offset >> shift) & !(HEADER_BYTES - 1)))
+        Some(self.headers + ((offset >> shift) & !(HEADER_BYTES - 1)))
     }
+}
+
+/// The same as it is known to all threads: one cache line.
+#[repr(align(64))]
+struct Primary {
+    base: AtomicUsize,
+    bytes: AtomicUsize,
+    headers: AtomicUsize,
 }
 
 /// Who holds an address.
@@ -124,10 +135,15 @@ impl<O: Os> Arena<O> {
         &self.kernel
     }
 
-    /// The first reservation's block space as numbers.
+    /// The first reservation's block space as it is now; it only ever gets longer.
     #[inline(always)]
-    pub(crate) fn primary(&self) -> &Primary {
-        &self.primary
+    pub(crate) fn block_space(&self) -> BlockSpace {
+        // Relaxed: written before any pointer into the space was given out; until then `bytes` is 0.
+        BlockSpace {
+            base: self.primary.base.load(Ordering::Relaxed),
+            bytes: self.primary.bytes.load(Ordering::Relaxed),
+            headers: self.primary.headers.load(Ordering::Relaxed),
+        }
     }
 
     /// The queue of retired ranges.

@@ -60,7 +60,7 @@ fn owner_of_slice<O: Os>(engine: &Engine<O>, slab: &'static Slab, block: usize, 
 /// is and is no block's address.
 #[inline]
 fn owner_of<O: Os>(engine: &Engine<O>, block: usize, call: &'static str) -> Option<Owner> {
-    if let Some(header) = engine.arena().primary().header_of(block) {
+    if let Some(header) = engine.arena().block_space().header_of(block) {
         // SAFETY: headers that `header_of` gives are committed.
         return Some(owner_of_slice(engine, unsafe { Slab::at(header) }, block, call));
     }
@@ -131,7 +131,13 @@ pub(crate) fn allocate_zeroed<O: Os>(engine: &Engine<O>, heap: &Heap, layout: La
     let (base, zeroed_from) = match Class::holding_aligned(layout.size(), layout.align()) {
         Some(class) => {
             let Some(block) = heap.take(engine, class) else { return null_mut() };
-            (pointer_at(block), if heap.pops_zeroed(class) { 0 } else { usize::MAX })
+            let base = pointer_at(block);
+            if heap.pops_zeroed(class) {
+                // SAFETY: a block holds more than a word, and is the caller's alone.
+                unsafe { base.cast::<usize>().write(0) };
+                return base;
+            }
+            (base, usize::MAX)
         }
         None => match allocate_large(engine, layout.size(), layout.align(), true) {
             Some(block) => (block.base.as_ptr(), block.zeroed_from),
@@ -175,7 +181,7 @@ unsafe fn deallocate_elsewhere<O: Os>(engine: &Engine<O>, heap: &Heap, block: us
 /// As [`deallocate`].
 #[inline(always)]
 pub(super) unsafe fn deallocate_local<O: Os>(engine: &Engine<O>, heap: &Heap, block: usize) -> bool {
-    if let Some(header) = engine.arena().primary().header_of(block) {
+    if let Some(header) = heap.block_space().header_of(block) {
         // SAFETY: headers that `header_of` gives are committed.
         let slab = unsafe { Slab::at(header) };
         if slab.is_owned_by(heap.address()) {

@@ -5,10 +5,10 @@
 //! may push on `remote`. A block is in exactly one place: with the program, on the owner's bin, on `free`, or on
 //! `remote`. `used` counts all carved blocks that are not on `free`.
 //!
-//! Lists are linked through the first word of the free blocks. A link is mixed with the process's secret and with the
-//! address of the block that it lies in ([`mix`]), so that neither a program's data is taken for one nor a stale link
-//! that a program has copied elsewhere with memory it never wrote. A list ends in its slab's base with the low bit set.
-//! Together these let [`Slab::looks_free`] tell by one comparison that a block that is freed is probably free already.
+//! Lists are linked through the first word of the free blocks, mixed with the process's secret. A list ends in its
+//! slab's base with the low bit set. The second word of a free block is a mark, made of another secret and the block's
+//! address: by it [`looks_free`] tells that a block that is freed is free already. A program's data is not taken for
+//! one, nor a stale mark or link that a program has copied elsewhere with memory that it never wrote.
 
 use core::cell::Cell;
 use core::ptr::null;
@@ -62,12 +62,13 @@ pub(crate) struct Slab {
     owner: AtomicUsize,
     /// First byte of the span. Set once per use.
     base: Cell<usize>,
-    /// [`ClassShape::inverse`](super::size_class::ClassShape). Set once per use.
+    /// [`ClassShape::inverse`](super::size_class::ClassShape); an offset times it is a block's number, and a rest. Set
+    /// once per use.
     inverse: Cell<u64>,
     /// First free block, or the end mark. Owner.
     free: Cell<usize>,
-    /// Bytes from the base on that have been cut into blocks. Written by the owner, read by any thread that frees.
-    carved_bytes: AtomicU32,
+    /// Blocks that have been cut, from the base on. Written by the owner, read by any thread that frees.
+    carved: AtomicU32,
     /// Carved blocks that are not on `free`. Written by the owner, read by the census.
     used: AtomicU32,
     /// Bytes in a block. Set once per use, read by the census.
@@ -106,40 +107,60 @@ static_assertions::const_assert_eq!(size_of::<Slab>(), HEADER_BYTES);
 // directly or not, from the thread that set them.
 unsafe impl Sync for Slab {}
 
-/// Turns a link into the word that is stored at `block`, and back.
-///
-/// The halves of the address are swapped: a word copied to a place in the same 4 GiB decodes to a far address, one
-/// copied further to the old place's neighbourhood; to a link of its new place's slab in neither case.
+/// What links and marks of free blocks are mixed with.
+#[derive(Clone, Copy)]
+pub(crate) struct Secret {
+    link: usize,
+    mark: usize,
+}
+
+impl Secret {
+    /// From random bits; from zero, for heaps that have no blocks.
+    pub(crate) const fn new(bits: usize) -> Self {
+        Secret { link: bits, mark: bits.rotate_left(usize::BITS / 2) }
+    }
+}
+
+/// Where the first two words of a block lie.
 #[inline(always)]
-pub(crate) const fn mix(word: usize, block: usize, secret: usize) -> usize {
-    word ^ secret ^ block.rotate_left(usize::BITS / 2)
+fn words_at(block: usize) -> *mut [usize; 2] {
+    pointer_at(block).cast()
 }
 
 /// What the link in a free block leads to.
 /// # Safety
 /// `block` is a block of ours that the caller may touch.
 #[inline(always)]
-pub(crate) unsafe fn read_link(block: usize, secret: usize) -> usize {
+pub(crate) unsafe fn read_link(block: usize, secret: Secret) -> usize {
     // SAFETY: blocks are at least 16 bytes, 16-byte aligned and committed; the caller has the right to it.
-    mix(unsafe { pointer_at(block).cast::<usize>().read() }, block, secret)
+    unsafe { (*words_at(block))[0] ^ secret.link }
 }
 
-/// Makes the link in a free block lead to `next`.
+/// Makes the link in a free block lead to `next`, and marks the block as free.
 /// # Safety
 /// As [`read_link`].
 #[inline(always)]
-pub(crate) unsafe fn write_link(block: usize, next: usize, secret: usize) {
+pub(crate) unsafe fn write_link(block: usize, next: usize, secret: Secret) {
     // SAFETY: as in `read_link`.
-    unsafe { pointer_at(block).cast::<usize>().write(mix(next, block, secret)) }
+    unsafe { *words_at(block) = [next ^ secret.link, block ^ secret.mark] }
 }
 
-/// Clears the link of a block that is handed out, so that a later free does not take the block for a free one.
+/// Whether a block bears the mark of a free one.
 /// # Safety
 /// As [`read_link`].
 #[inline(always)]
-pub(crate) unsafe fn clear_link(block: usize) {
+pub(crate) unsafe fn looks_free(block: usize, secret: Secret) -> bool {
     // SAFETY: as in `read_link`.
-    unsafe { pointer_at(block).cast::<usize>().write(0) }
+    unsafe { (*words_at(block))[1] == block ^ secret.mark }
+}
+
+/// Takes the mark from a block that is handed out.
+/// # Safety
+/// As [`read_link`].
+#[inline(always)]
+pub(crate) unsafe fn clear_mark(block: usize) {
+    // SAFETY: as in `read_link`.
+    unsafe { (*words_at(block))[1] = 0 }
 }
 
 /// Whether a list position is the end mark rather than a block.
@@ -173,7 +194,7 @@ impl Slab {
         slab.inverse.set(class.shape().inverse);
         slab.free.set(base | 1);
         // Relaxed: other threads learn of the slab through its blocks.
-        slab.carved_bytes.store(0, Ordering::Relaxed);
+        slab.carved.store(0, Ordering::Relaxed);
         slab.used.store(0, Ordering::Relaxed);
         slab.block_bytes.store(class.shape().block_bytes, Ordering::Relaxed);
         slab.class.set(class.index() as u8);
@@ -318,24 +339,19 @@ impl Slab {
     /// Whether `block` is the address of a carved block of this slab.
     #[inline(always)]
     pub(crate) fn is_block(&self, block: usize) -> bool {
-        let offset = block.wrapping_sub(self.base.get());
+        // Below the base or far above it the number is far beyond that of the last block.
+        let offset = block.wrapping_sub(self.base.get()) as u64;
+        let product = u128::from(offset) * u128::from(self.inverse.get());
+        let (number, rest) = ((product >> 64) as u64, product as u64);
         // Relaxed: who frees a block got it from the thread that carved it.
-        offset < self.carved_bytes.load(Ordering::Relaxed) as usize
-            && (offset as u64).wrapping_mul(self.inverse.get()) < self.inverse.get()
-    }
-
-    /// Whether what a block's first word decodes to, `link`, is a link of this slab's lists: then the block is free
-    /// already, or the program wrote by chance what happens once in 2^48 random words.
-    #[inline(always)]
-    pub(crate) fn looks_free(&self, link: usize) -> bool {
-        link.wrapping_sub(self.base.get()) < self.carved_bytes.load(Ordering::Relaxed) as usize
+        rest < self.inverse.get() && number < u64::from(self.carved.load(Ordering::Relaxed))
     }
 
     /// Owner: puts a block on the free list. Says whether the slab is empty now.
     /// # Safety
     /// The caller owns the slab, and `block` is one of its blocks that nobody uses.
     #[inline(always)]
-    pub(crate) unsafe fn push_free(&self, block: usize, secret: usize) -> bool {
+    pub(crate) unsafe fn push_free(&self, block: usize, secret: Secret) -> bool {
         // SAFETY: nobody uses the block.
         unsafe { write_link(block, self.free.get(), secret) };
         self.free.set(block);
@@ -354,13 +370,8 @@ impl Slab {
     pub(crate) fn take_free(&self) -> usize {
         let head = self.free.replace(self.base.get() | 1);
         // Relaxed: as in `push_free`.
-        self.used.store(self.carved_blocks(), Ordering::Relaxed);
+        self.used.store(self.carved.load(Ordering::Relaxed), Ordering::Relaxed);
         head
-    }
-
-    fn carved_blocks(&self) -> u32 {
-        // Relaxed: the owner's own.
-        self.carved_bytes.load(Ordering::Relaxed) / self.block_bytes.load(Ordering::Relaxed).max(1)
     }
 
     /// Owner: takes what other threads have freed; the blocks go on counting as used. Gives the head of a list.
@@ -384,21 +395,22 @@ impl Slab {
 
     /// Owner: whether there are blocks to carve.
     pub(crate) fn can_carve(&self) -> bool {
-        self.carved_blocks() < self.capacity()
+        // Relaxed: the owner's own.
+        self.carved.load(Ordering::Relaxed) < self.capacity()
     }
 
-    /// Owner: whether blocks carved next read as zeroes but for their link.
+    /// Owner: whether blocks carved next read as zeroes but for their link and mark.
     pub(crate) fn is_zeroed(&self) -> bool {
         self.zeroed.get()
     }
 
     /// Owner: cuts the next few blocks and gives them as a list; they count as used. The end mark if all are cut.
-    pub(crate) fn carve(&self, secret: usize) -> usize {
+    pub(crate) fn carve(&self, secret: Secret) -> usize {
         let block_bytes = self.block_bytes();
-        let done = self.carved_blocks();
-        let count = ((CARVE_BYTES / block_bytes).max(1) as u32).min(self.capacity() - done);
         // Relaxed: the owner's own.
-        let first = self.base.get() + self.carved_bytes.load(Ordering::Relaxed) as usize;
+        let done = self.carved.load(Ordering::Relaxed);
+        let count = ((CARVE_BYTES / block_bytes).max(1) as u32).min(self.capacity() - done);
+        let first = self.base.get() + done as usize * block_bytes;
         for index in 0..count as usize {
             let block = first + index * block_bytes;
             let next = if index + 1 == count as usize { self.base.get() | 1 } else { block + block_bytes };
@@ -406,7 +418,7 @@ impl Slab {
             unsafe { write_link(block, next, secret) };
         }
         // Relaxed: who frees one of these blocks got it from us.
-        self.carved_bytes.store((done + count) * self.block_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.carved.store(done + count, Ordering::Relaxed);
         self.used.store(self.used.load(Ordering::Relaxed) + count, Ordering::Relaxed);
         if count == 0 { self.base.get() | 1 } else { first }
     }
@@ -414,7 +426,7 @@ impl Slab {
     /// Owner: puts a list of blocks that count as used back on the free list.
     /// # Safety
     /// `head` is a list of this slab's blocks that nobody else uses.
-    pub(crate) unsafe fn return_list(&self, head: usize, secret: usize) {
+    pub(crate) unsafe fn return_list(&self, head: usize, secret: Secret) {
         let mut block = head;
         while !is_end(block) {
             // SAFETY: the caller's promise; `next` is read before the block is linked elsewhere.
@@ -429,7 +441,7 @@ impl Slab {
     /// Owner: whether `block` is on the list that starts at `head`, of at most as many blocks as the slab has.
     /// # Safety
     /// `head` is a list of this slab's blocks, or the end mark.
-    pub(crate) unsafe fn list_has(&self, head: usize, block: usize, secret: usize) -> bool {
+    pub(crate) unsafe fn list_has(&self, head: usize, block: usize, secret: Secret) -> bool {
         let mut at = head;
         for _ in 0..=self.capacity() {
             if is_end(at) || !self.is_block(at) {

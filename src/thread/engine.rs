@@ -16,7 +16,7 @@ use crate::options::Options;
 use crate::os::Os;
 use crate::span::pool::Pool;
 use crate::span::size_class::Class;
-use crate::span::slab::Slab;
+use crate::span::slab::{Secret, Slab};
 use crate::units::Nanos;
 
 /// Alignment of records on stacks, see [`Record`].
@@ -75,10 +75,10 @@ impl<O: Os> Engine<O> {
         &self.pool
     }
 
-    /// The process's secret that links are mixed with.
-    pub(crate) fn secret(&self) -> usize {
+    /// The process's secret that links and marks are mixed with.
+    pub(crate) fn secret(&self) -> Secret {
         // Relaxed: set before the first block was given out.
-        self.secret.load(Ordering::Relaxed)
+        Secret::new(self.secret.load(Ordering::Relaxed))
     }
 
     /// Takes the address space. `false` if the kernel gives none; may be tried again. Called once at a time.

@@ -12,6 +12,7 @@ use core::cell::Cell;
 use core::ptr::{NonNull, from_ref, null};
 
 use super::engine::Engine;
+use crate::arena::BlockSpace;
 use crate::atomic::AtomicU64;
 use crate::fatal::fatal;
 use crate::limits::{
@@ -22,7 +23,7 @@ use crate::os::Os;
 use crate::span::pool;
 use crate::span::queue::SlabQueue;
 use crate::span::size_class::{CLASS_COUNT, Class};
-use crate::span::slab::{Slab, clear_link, is_end, read_link, write_link};
+use crate::span::slab::{Secret, Slab, clear_mark, is_end, looks_free, read_link, write_link};
 use crate::units::Slices;
 
 /// The end mark of a list that never had a slab.
@@ -50,7 +51,10 @@ impl Bin {
 #[repr(C, align(128))]
 pub(crate) struct Heap {
     free: [Cell<usize>; CLASS_COUNT],
-    secret: Cell<usize>,
+    // With the fields after it in one cache line: all that a free by the owner needs of the heap.
+    secret: Cell<Secret>,
+    /// As the heap knows it: as long as it was when the heap last took a slab, or longer.
+    block_space: Cell<BlockSpace>,
     /// Bytes of all slabs in the queues of the bins.
     partial_bytes: Cell<usize>,
     bins: [Bin; CLASS_COUNT],
@@ -72,7 +76,8 @@ static_assertions::const_assert!(size_of::<Heap>() <= HEAP_BYTES);
 pub(super) static STAND_INS: [Heap; 2] = [const {
     Heap {
         free: [const { Cell::new(NO_BLOCKS) }; CLASS_COUNT],
-        secret: Cell::new(0),
+        secret: Cell::new(Secret::new(0)),
+        block_space: Cell::new(BlockSpace::NONE),
         partial_bytes: Cell::new(0),
         bins: [const { Bin::new() }; CLASS_COUNT],
         link: AtomicU64::new(0),
@@ -83,7 +88,7 @@ impl Heap {
     /// Makes zeroed memory a heap without slabs.
     /// # Safety
     /// `memory` is a zeroed record of [`HEAP_BYTES`] for this heap alone, for ever.
-    pub(crate) unsafe fn create(memory: NonNull<u8>, secret: usize) -> &'static Heap {
+    pub(crate) unsafe fn create(memory: NonNull<u8>, secret: Secret) -> &'static Heap {
         // SAFETY: zero is valid for every field (null slabs, empty queues), and the record is aligned and large enough.
         let heap = unsafe { memory.cast::<Heap>().as_ref() };
         for list in &heap.free {
@@ -114,10 +119,21 @@ impl Heap {
         &self.link
     }
 
-    /// The process's secret that links are mixed with.
+    /// The process's secret that links and marks are mixed with.
     #[inline(always)]
-    pub(crate) fn secret(&self) -> usize {
+    pub(crate) fn secret(&self) -> Secret {
         self.secret.get()
+    }
+
+    /// The first reservation's block space; one that is too short, or none, costs a detour and nothing else.
+    #[inline(always)]
+    pub(crate) fn block_space(&self) -> BlockSpace {
+        self.block_space.get()
+    }
+
+    /// Before the heap takes a slab that may lie further than any before.
+    fn look_at_block_space<O: Os>(&self, engine: &Engine<O>) {
+        self.block_space.set(engine.arena().block_space());
     }
 
     #[inline(always)]
@@ -132,8 +148,8 @@ impl Heap {
         unsafe { self.bins.get_unchecked(class.index()) }
     }
 
-    /// The next block of `class`; `None` if the list is empty. The fast path: a few loads and stores. The block's first
-    /// word is zero, so that a later free does not take it for a free block.
+    /// The next block of `class`; `None` if the list is empty. The fast path: a few loads and stores. The block's
+    /// second word is zero, so that a later free does not take it for a free block; the first is of no use.
     #[inline(always)]
     pub(crate) fn pop(&self, class: Class) -> Option<usize> {
         let list = self.list(class);
@@ -144,7 +160,7 @@ impl Heap {
         // SAFETY: blocks on the list are free and this thread's alone.
         unsafe {
             list.set(read_link(block, self.secret.get()));
-            clear_link(block);
+            clear_mark(block);
         }
         Some(block)
     }
@@ -155,7 +171,7 @@ impl Heap {
         self.pop(class).or_else(|| self.pop_slow(engine, class))
     }
 
-    /// Whether the block that [`pop`](Self::pop) gave last reads as zeroes.
+    /// Whether the block that [`pop`](Self::pop) gave last reads as zeroes after its first word.
     #[inline(always)]
     pub(crate) fn pops_zeroed(&self, class: Class) -> bool {
         self.bin(class).zeroed.get()
@@ -190,6 +206,7 @@ impl Heap {
                 None => self.fresh(engine, class)?,
             };
             // What the slab before left: a nested call may have put one there.
+            self.look_at_block_space(engine);
             if bin.slab.get().is_null() {
                 bin.slab.set(from_ref(slab));
                 bin.credit.set(bin.credit.get().saturating_add(1));
@@ -227,7 +244,7 @@ impl Heap {
     #[inline(always)]
     pub(crate) unsafe fn free_local<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab, block: usize) {
         // SAFETY: a block of a slab that this thread owns is committed memory.
-        if slab.is_block(block) && !slab.looks_free(unsafe { read_link(block, self.secret()) }) {
+        if slab.is_block(block) && !unsafe { looks_free(block, self.secret()) } {
             // SAFETY: the slab is this thread's, and the program has given the block up.
             if unsafe { slab.push_free(block, self.secret()) } {
                 self.slab_emptied(engine, slab);
@@ -288,7 +305,7 @@ impl Heap {
         }
         let secret = engine.secret();
         // SAFETY: the block is committed memory of the slab, and the program gives it to us.
-        if slab.looks_free(unsafe { read_link(block, secret) }) {
+        if unsafe { looks_free(block, secret) } {
             fatal("free: block is free already", block);
         }
         // SAFETY: nobody else uses the block from now on.
@@ -313,6 +330,7 @@ impl Heap {
                     engine.put_in_pool(slab, class);
                 } else {
                     slab.set_owner(self.address());
+                    self.look_at_block_space(engine);
                     self.keep_or_pool(engine, slab, class);
                 }
             }
