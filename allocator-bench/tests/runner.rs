@@ -1,53 +1,183 @@
-//! The runner as a whole, on ready-made children and at a tiny scale: what it prints and how it ends.
+//! The runner as a whole, on ready-made children and at a tiny scale: what it prints and records, and how it ends.
 
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use allocator_bench::contender::Contender;
+
+const RUNNER: &str = env!("CARGO_BIN_EXE_allocator-bench");
+
+fn run(runner: &Path, args: &str) -> Output {
+    Command::new(runner).args(args.split_whitespace()).output().expect("the runner can be started")
+}
+
 fn runner(args: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_allocator-bench"))
-        .args(args.split_whitespace())
-        .output()
-        .expect("the runner can be started")
+    run(Path::new(RUNNER), args)
+}
+
+fn text(output: &Output) -> String {
+    format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// The one record below a directory.
+fn record_below(directory: &Path) -> PathBuf {
+    let entries = |path: &Path| fs::read_dir(path).expect("a directory").flatten().map(|entry| entry.path());
+    let machines: Vec<PathBuf> = entries(directory).collect();
+    assert_eq!(machines.len(), 1, "{machines:?}");
+    let mut records = entries(&machines[0]).filter(|path| path.extension().is_some_and(|end| end == "csv"));
+    records.next().expect("a record was written")
+}
+
+/// A line of a record, by the names of its columns.
+type Line = HashMap<String, String>;
+
+/// The lines of a record with that text in a column. None of the fields at hand is quoted.
+fn lines_of(record: &str, column: &str, wanted: &str) -> Vec<Line> {
+    let mut lines = record.lines().filter(|line| !line.starts_with('#')).map(|line| line.split(',').map(str::to_owned));
+    let names: Vec<String> = lines.next().expect("a header").collect();
+    let lines = lines.map(|fields| names.iter().cloned().zip(fields).collect::<Line>());
+    lines.filter(|line| line[column] == wanted).collect()
 }
 
 #[test]
-fn report_has_a_line_for_each_row_and_allocator() {
-    let csv = std::env::temp_dir().join(format!("allocator-bench-runner-{}.csv", std::process::id()));
+fn a_comparison_is_reported_and_recorded() {
+    let directory = tempfile::tempdir().expect("a directory");
     let output = runner(&format!(
-        "--no-build --rounds 2 --scale 0.001 --prefault-mib 8 --workload churn --workload vec_grow --csv {}",
-        csv.display()
+        "--no-build --rounds 2 --scale 0.001 --prefault-mib 8 --workload churn --workload vec_grow --record {}",
+        directory.path().display()
     ));
-    let rows = std::fs::read_to_string(&csv).expect("the runner writes the file").lines().count() - 1;
-    std::fs::remove_file(&csv).expect("the file is ours");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(text.contains("| churn ") && text.contains("| vec_grow "), "{text}");
-    assert!(text.contains("antifreeze ms") && text.contains("vs best peer"), "{text}");
-    assert!(!text.contains("start-up"), "{text}");
-    let allocators = 2 + usize::from(cfg!(feature = "mimalloc")) + usize::from(cfg!(feature = "snmalloc"));
-    // Two rounds of churn on one and on two threads, and of vec_grow on one.
-    assert_eq!(rows, allocators * 2 * 3);
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("| churn ") && said.contains("| vec_grow "), "{said}");
+    assert!(said.contains("antifreeze ms") && said.contains("vs best peer"), "{said}");
+    assert!(said.contains("alloc, nanoseconds, p50 / p99 / p99.9 / max:"), "{said}");
+    assert!(!said.contains("start-up"), "{said}");
+
+    let path = record_below(directory.path());
+    let record = fs::read_to_string(&path).expect("the record is readable");
+    // Churn on one and on two threads, vec_grow on one.
+    let rows = 3 * Contender::built().count();
+    assert_eq!(["1", "2", "probed"].map(|round| lines_of(&record, "round", round).len()), [rows; 3], "{record}");
+    let counted = lines_of(&record, "round", "counted");
+    if said.contains("system calls are not counted") {
+        println!("skipped: the kernel may not count here: {said}");
+        assert_eq!(counted.len(), 0);
+    } else {
+        assert_eq!(counted.len(), rows);
+        assert!(said.contains("All system calls / mmap_lock taken for writing"), "{said}");
+        // glibc grows a large block by mremap, which takes the lock for writing.
+        let grows = |line: &&Line| line["workload"] == "vec_grow" && line["allocator"] == "system";
+        let number = |name: &str| counted.iter().find(grows).and_then(|line| line[name].parse::<u64>().ok());
+        assert!(number("mremap_calls") > Some(0), "{record}");
+        assert!(number("lock_writes") >= number("mremap_calls"), "{record}");
+        assert_eq!(number("sched_yield_calls"), Some(0), "{record}");
+    }
+    for plot in ["time", "memory", "latency"] {
+        let stem = path.file_stem().expect("it has a name").to_string_lossy();
+        let text = fs::read_to_string(path.with_file_name(format!("{stem}-{plot}.svg"))).expect("a plot is beside it");
+        assert!(roxmltree::Document::parse(&text).is_ok(), "{plot}: {text}");
+    }
+
+    let table = runner(&format!("table {}", path.display()));
+    let said = text(&table);
+    assert!(table.status.success() && said.contains("| milliseconds, on 1 / 2 threads | antifreeze |"), "{said}");
+    assert!(runner(&format!("plots {}", path.display())).status.success());
 }
 
 #[test]
 fn startup_alone_prints_differences_to_the_system() {
     let output = runner("--no-build --quick --workload startup --allocator antifreeze --allocator system");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(text.contains("vs system us") && text.contains("median of 120 runs"), "{text}");
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("vs system us") && said.contains("median of 60 runs"), "{said}");
+}
+
+#[test]
+fn a_child_that_hangs_or_crashes_is_reported_and_the_others_go_on() {
+    // A copy of the runner looks for children beside itself.
+    let directory = tempfile::tempdir().expect("a directory");
+    let place = |name: &str| directory.path().join(name);
+    fs::copy(RUNNER, place("allocator-bench")).expect("the runner can be copied");
+    let built = Path::new(RUNNER).parent().expect("it is in a directory");
+    symlink(built.join("bench-antifreeze"), place("bench-antifreeze")).expect("a new name");
+    symlink(built.join("bench-system"), place("real-system")).expect("a new name");
+    let scripts = [
+        // Hangs on one workload only.
+        ("bench-system", "#!/bin/sh\n[ $1 = larson ] && exec sleep 1000\nexec $(dirname $0)/real-system \"$@\"\n"),
+        ("bench-mimalloc", "#!/bin/sh\nkill -SEGV $$\n"),
+    ];
+    for (name, script) in scripts {
+        fs::write(place(name), script).expect("a new file");
+        fs::set_permissions(place(name), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    }
+    let mimalloc = if cfg!(feature = "mimalloc") { "--allocator mimalloc" } else { "" };
+    let output = run(
+        &place("allocator-bench"),
+        &format!(
+            "--no-build --times-only --rounds 2 --scale 0.001 --prefault-mib 0 --threads 1 --deadline 2 \
+             --workload churn --workload larson --allocator antifreeze --allocator system {mimalloc} --record {}",
+            place("results").display()
+        ),
+    );
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("system on larson, 1 threads: the child hung and was killed after 2 s"), "{said}");
+    let larson = said.lines().find(|line| line.starts_with("| larson ")).expect("its line is there");
+    assert_eq!(larson.matches("HUNG").count(), 1, "{said}");
+    let churn = said.lines().find(|line| line.starts_with("| churn ")).expect("its line is there");
+    assert!(!churn.contains("HUNG") && churn.contains('x'), "{said}");
+    if cfg!(feature = "mimalloc") {
+        assert!(said.contains("mimalloc on churn, 1 threads: the child ended with signal: 11 (SIGSEGV)"), "{said}");
+        assert!(churn.contains("FAILED") && larson.contains("FAILED"), "{said}");
+    }
+    let record = fs::read_to_string(record_below(&place("results"))).expect("the record is readable");
+    assert!(record.contains("hung 2"), "{record}");
+    let table = text(&runner(&format!("table {}", record_below(&place("results")).display())));
+    assert!(table.lines().any(|line| line.starts_with("| larson | ") && line.contains("HUNG")), "{table}");
+}
+
+#[test]
+fn instructions_repeat_exactly() {
+    let count = || {
+        let output = runner("instructions --no-build --allocator system");
+        let said = text(&output);
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    let first = count();
+    if first.contains("skipped: ") {
+        println!("{first}");
+        return;
+    }
+    let pair = |said: &str| {
+        let line = said.lines().find(|line| line.starts_with("| pair-64 ")).expect("a line for each operation");
+        line.split('|').nth(2).and_then(|cell| cell.trim().parse::<f64>().ok()).expect("a number")
+    };
+    assert!(pair(&first) > 1.0, "{first}");
+    assert_eq!(pair(&first), pair(&count()));
 }
 
 #[test]
 fn bad_input_gets_a_clear_error() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let no_record = directory.path().join("a.csv");
+    fs::write(&no_record, "a,b\n1,2\n").expect("a new file");
+    let table = format!("table {}", no_record.display());
     for (args, reason) in [
         ("--workload nothing", "nothing"),
-        ("--allocator none", "antifreeze, system, mimalloc, snmalloc"),
+        ("--allocator none", "antifreeze, system, jemalloc"),
         ("--threads 0", "0 is not in 1..=1024"),
         ("--scale x", "expected a number above 0"),
-        ("--no-build --csv /", "cannot open /"),
+        ("--no-build --record /dev/null", "cannot create /dev/null"),
+        ("table /no/such/file.csv", "cannot read /no/such/file.csv"),
+        (&table, "is not a record: there is no line `# date: ..`"),
     ] {
         let output = runner(args);
-        let text = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{args}: {text}");
-        assert!(text.contains(reason), "{args}: {text}");
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(2), "{args}: {said}");
+        assert!(said.contains(reason), "{args}: {said}");
     }
 }

@@ -30,6 +30,8 @@
 //! file stays open, so that the kernel cannot give the same pointer to another process. Nothing else is left, nor needs
 //! to be cleaned up when the tracing program is killed: no tracefs instance, and no mount that a path leads to.
 //!
+//! Who wants to know only how often a program passes a tracepoint opens [`Counter`]s, which record nothing.
+//!
 //! # What it costs
 //!
 //! On Linux 6.18, 2 processors of an AMD EPYC (virtual machine, busy with other work), in processor time, medians of
@@ -55,6 +57,7 @@
 pub use activity::Activity;
 pub use assembler::Assembler;
 pub use event::{Context, Event, EventKind};
+pub use kernel::counter::{Counter, Point};
 pub use kernel::{Error, Tracer};
 pub use options::Options;
 pub use tally::Tally;

@@ -1,30 +1,74 @@
-//! The command line of the runner, with its defaults for the full and the quick mode.
+//! The command line, with its defaults for the full and the quick mode.
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use allocator_bench::contender::Contender;
 use allocator_bench::workload::{self, Workload};
 use anyhow::{Result, ensure};
-use clap::Parser;
 use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser, Subcommand};
 
-use super::contender::Contender;
 use super::startup::STARTUP;
 
 const FULL_ROUNDS: u32 = 5;
-const QUICK_ROUNDS: u32 = 3;
-const FULL_STARTUP_RUNS: u32 = 300;
-const QUICK_STARTUP_RUNS: u32 = 120;
+const QUICK_ROUNDS: u32 = 2;
+const FULL_STARTUP_RUNS: u32 = 100;
+const QUICK_STARTUP_RUNS: u32 = 60;
 
 /// Plays whole workloads under antifreeze and other allocators, each run in its own process, and compares them.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "allocator-bench", after_help = workload_list())]
+#[command(name = "allocator-bench", after_help = workload_list(), args_conflicts_with_subcommands = true)]
 pub struct Options {
-    /// A fraction of the work and fewer rounds: a good minute on two cores
+    /// Something else than to compare workloads.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// How to compare.
+    #[command(flatten)]
+    pub comparison: Comparison,
+}
+
+/// What else can be done.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Count the instructions of single operations under each allocator, by valgrind
+    Instructions(Selection),
+    /// Print the table of a record, in Markdown
+    Table {
+        /// The record
+        #[arg(value_name = "FILE.csv")]
+        record: PathBuf,
+    },
+    /// Draw the plots of a record anew, beside it
+    Plots {
+        /// The record
+        #[arg(value_name = "FILE.csv")]
+        record: PathBuf,
+    },
+}
+
+/// Which allocators, and where their binaries come from.
+#[derive(Args, Clone, Debug)]
+pub struct Selection {
+    /// Run only this allocator (may be repeated)
+    #[arg(long = "allocator", value_name = "NAME", value_parser = contender_names(), hide_possible_values = true)]
+    allocators: Vec<String>,
+
+    /// Do not build the children first, use those beside this binary
+    #[arg(long)]
+    pub no_build: bool,
+}
+
+/// How workloads are compared.
+#[derive(Args, Clone, Debug)]
+pub struct Comparison {
+    /// A fraction of the work and fewer rounds: under three minutes on two cores
     #[arg(long)]
     pub quick: bool,
 
-    /// Measured rounds, after one that is discarded [default: 5, with --quick 3]
+    /// Measured rounds [default: 5, with --quick 2]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: Option<u32>,
 
@@ -36,18 +80,26 @@ pub struct Options {
     #[arg(long = "workload", value_name = "NAME", value_parser = workload_names(), hide_possible_values = true)]
     workloads: Vec<String>,
 
-    /// Run only this allocator (may be repeated)
-    #[arg(long = "allocator", value_name = "NAME")]
-    allocators: Vec<Contender>,
+    /// The allocators.
+    #[command(flatten)]
+    pub selection: Selection,
 
     /// Numbers of threads, or of producer and consumer pairs, separated by commas
     #[arg(long, value_name = "N,..", value_delimiter = ',', default_value = "1,2",
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Vec<u16>,
 
-    /// Append every run to this file, with a header if the file is new
-    #[arg(long, value_name = "FILE")]
-    pub csv: Option<PathBuf>,
+    /// Leave out the rounds that count system calls and time single calls
+    #[arg(long)]
+    pub times_only: bool,
+
+    /// Write every run to DIR/MACHINE/DATE.csv, and plots beside it; `results` is the place for those that are kept
+    #[arg(long, value_name = "DIR")]
+    pub record: Option<PathBuf>,
+
+    /// Kill a child that takes longer
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    deadline: u64,
 
     /// MiB of memory to touch and free first, 0 for none [default: 6144, at most 40 % of what is available]
     ///
@@ -55,13 +107,23 @@ pub struct Options {
     /// hypervisor has yet to back it; whoever runs first would pay for that.
     #[arg(long, value_name = "MIB")]
     pub prefault_mib: Option<u64>,
-
-    /// Do not build the children first, use those beside this binary
-    #[arg(long)]
-    pub no_build: bool,
 }
 
-impl Options {
+impl Selection {
+    /// The allocators to run, in the order of the report.
+    ///
+    /// # Errors
+    /// If one was asked for that this build does not have.
+    pub fn contenders(&self) -> Result<Vec<Contender>> {
+        let asked: Vec<Contender> = self.allocators.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+        for contender in &asked {
+            ensure!(contender.is_built(), "{contender} is not part of this build; it takes the feature `{contender}`");
+        }
+        Ok(Contender::built().filter(|contender| asked.is_empty() || asked.contains(contender)).collect())
+    }
+}
+
+impl Comparison {
     /// Measured rounds.
     pub fn rounds(&self) -> u32 {
         self.rounds.unwrap_or(if self.quick { QUICK_ROUNDS } else { FULL_ROUNDS })
@@ -82,31 +144,20 @@ impl Options {
         self.threads.iter().map(|&threads| usize::from(threads))
     }
 
+    /// How long a child may take.
+    pub fn deadline(&self) -> Duration {
+        Duration::from_secs(self.deadline)
+    }
+
     /// Whether the workload of that name is to be played.
     pub fn includes(&self, name: &str) -> bool {
         self.workloads.is_empty() || self.workloads.iter().any(|wanted| wanted == name)
     }
-
-    /// The allocators to run, in the order of the report.
-    ///
-    /// # Errors
-    /// If one was asked for that this build does not have.
-    pub fn contenders(&self) -> Result<Vec<Contender>> {
-        for contender in &self.allocators {
-            ensure!(
-                contender.is_built(),
-                "{0} is not part of this build; it takes the feature `{0}`",
-                contender.name()
-            );
-        }
-        let wanted = |contender: &Contender| self.allocators.is_empty() || self.allocators.contains(contender);
-        Ok(Contender::ALL.into_iter().filter(Contender::is_built).filter(wanted).collect())
-    }
 }
 
-impl fmt::Display for Options {
+impl fmt::Display for Comparison {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} rounds after a short discarded one, ", self.rounds())?;
+        write!(formatter, "{} rounds, ", self.rounds())?;
         match (self.scale, self.quick) {
             (Some(scale), _) => write!(formatter, "scale {scale}"),
             (None, true) => write!(formatter, "quick mode"),
@@ -122,6 +173,10 @@ fn parse_scale(text: &str) -> Result<f64, String> {
     }
 }
 
+fn contender_names() -> PossibleValuesParser {
+    Contender::ALL.map(Contender::name).into()
+}
+
 fn workload_names() -> PossibleValuesParser {
     workload::ALL.iter().map(|workload| workload.name).chain([STARTUP]).collect::<Vec<_>>().into()
 }
@@ -131,18 +186,23 @@ fn workload_list() -> String {
     for workload in &workload::ALL {
         text += &format!("  {:<15} {}\n", workload.name, workload.description);
     }
-    text + &format!("  {STARTUP:<15} start and end of a process that does nothing\n")
+    text += &format!("  {STARTUP:<15} start and end of a process that does nothing\n\nAllocators of this build: ");
+    text + &Contender::built().map(Contender::name).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory, Parser};
 
-    use super::{Contender, Options};
+    use super::{Command, Comparison, Contender, Options};
     use allocator_bench::workload;
 
-    fn parse(line: &str) -> Result<Options, clap::Error> {
+    fn parse_all(line: &str) -> Result<Options, clap::Error> {
         Options::try_parse_from(format!("allocator-bench {line}").split_whitespace())
+    }
+
+    fn parse(line: &str) -> Result<Comparison, clap::Error> {
+        parse_all(line).map(|options| options.comparison)
     }
 
     #[test]
@@ -158,16 +218,26 @@ mod tests {
         assert_eq!(full.threads().collect::<Vec<_>>(), [1, 2]);
         assert!(full.includes("churn") && full.includes("startup"));
         let quick = parse("--quick --rounds 7").expect("valid");
-        assert_eq!((quick.rounds(), quick.scale_of(grow)), (7, 0.25));
+        assert_eq!((quick.rounds(), quick.scale_of(grow)), (7, grow.quick_scale));
         assert_eq!(parse("--quick --scale 2").expect("valid").scale_of(grow), 2.0);
     }
 
     #[test]
     fn choices_narrow_the_run() {
-        let options = parse("--workload churn --workload larson --allocator system --threads 4").expect("valid");
+        let options =
+            parse("--workload churn --workload larson --allocator system --threads 8,32 --deadline 7").expect("valid");
         assert!(options.includes("larson") && !options.includes("large"));
-        assert_eq!(options.contenders().expect("system is always built"), [Contender::System]);
-        assert_eq!(options.threads().collect::<Vec<_>>(), [4]);
+        assert_eq!(options.selection.contenders().expect("system is always built"), [Contender::System]);
+        assert_eq!(options.threads().collect::<Vec<_>>(), [8, 32]);
+        assert_eq!(options.deadline().as_secs(), 7);
+    }
+
+    #[test]
+    fn commands_are_understood() {
+        let table = parse_all("table a.csv").expect("valid").command;
+        assert!(matches!(table, Some(Command::Table { record }) if record.ends_with("a.csv")));
+        let instructions = parse_all("instructions --allocator system").expect("valid").command;
+        assert!(matches!(instructions, Some(Command::Instructions(selection)) if selection.allocators == ["system"]));
     }
 
     #[test]
@@ -180,6 +250,9 @@ mod tests {
             "--rounds 0",
             "--scale 0",
             "--scale nan",
+            "--deadline 0",
+            "table",
+            "--quick table a.csv",
         ] {
             assert!(parse(line).is_err(), "`{line}` was accepted");
         }

@@ -1,32 +1,64 @@
-//! All samples of a comparison, and what follows from them: medians, ratios, means over workloads.
+//! All runs of a comparison, and what follows from them: medians, ratios, means over workloads.
 
+use allocator_bench::contender::Contender;
+use allocator_bench::counts::Counts;
+use allocator_bench::latency::{Call, Latencies, Latency};
 use allocator_bench::sample::Sample;
 use allocator_bench::summary::{geometric_mean, median};
-use allocator_bench::workload::Workload;
 
-use super::contender::Contender;
+use super::launch::Failure;
+
+/// A row whose ratio to the best peer is above this is lost.
+pub const LOST_RATIO: f64 = 1.15;
+
+/// A row in which the rounds of an allocator spread by more than this share of their median is not to be relied on.
+pub const WIDE_SPREAD: f64 = 0.25;
 
 /// One line of the report.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     /// What is played.
-    pub workload: &'static Workload,
+    pub workload: String,
     /// On how many threads, or pairs of threads.
     pub threads: usize,
-    /// At what length.
+    /// At what length, in the rounds that are timed.
     pub scale: f64,
+}
+
+/// What one run of one child gave.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Run {
+    /// A measured round.
+    Timed(Sample),
+    /// The round in which the kernel counted.
+    Counted(Counts),
+    /// The round in which each call was timed.
+    Probed(Latencies),
 }
 
 /// The runs of one allocator in one row.
 #[derive(Clone, Debug, Default)]
 pub struct Cell {
-    /// One sample for each round.
+    /// One sample for each measured round.
     pub samples: Vec<Sample>,
-    /// Why there are no more of them.
-    pub failure: Option<String>,
+    /// What the kernel counted.
+    pub counts: Option<Counts>,
+    /// What its calls took.
+    pub latencies: Option<Latencies>,
+    /// Why there is no more of that.
+    pub failure: Option<Failure>,
 }
 
 impl Cell {
+    /// Adds what a run gave.
+    pub fn add(&mut self, run: Run) {
+        match run {
+            Run::Timed(sample) => self.samples.push(sample),
+            Run::Counted(counts) => self.counts = Some(counts),
+            Run::Probed(latencies) => self.latencies = Some(latencies),
+        }
+    }
+
     /// Median wall time, unless the child failed.
     pub fn wall_ns(&self) -> Option<u64> {
         self.median_of(|sample| sample.wall_ns)
@@ -37,27 +69,47 @@ impl Cell {
         self.median_of(|sample| sample.peak_rss_kib)
     }
 
-    fn median_of(&self, figure: impl Fn(&Sample) -> u64) -> Option<u64> {
+    /// Median of the memory that is left at the end, unless the child failed.
+    pub fn final_rss_kib(&self) -> Option<u64> {
+        self.median_of(|sample| sample.final_rss_kib)
+    }
+
+    /// Median of a figure over the measured rounds, unless the child failed.
+    pub fn median_of(&self, figure: impl Fn(&Sample) -> u64) -> Option<u64> {
         if self.failure.is_some() { None } else { median(self.samples.iter().map(figure)) }
+    }
+
+    /// What its calls of one kind took, if there were any.
+    pub fn latency(&self, call: Call) -> Option<Latency> {
+        self.latencies.map(|latencies| latencies[call as usize]).filter(|latency| latency.count > 0)
+    }
+
+    /// How far apart the wall times are, as a share of their median.
+    fn spread(&self) -> Option<f64> {
+        let walls_ns = || self.samples.iter().map(|sample| sample.wall_ns);
+        let (least, most) = (walls_ns().min()?, walls_ns().max()?);
+        Some((most - least) as f64 / self.wall_ns()?.max(1) as f64)
     }
 }
 
-/// The samples of all rows.
-#[derive(Clone, Debug)]
+/// The runs of all rows.
+#[derive(Clone, Debug, Default)]
 pub struct Results {
-    /// The lines.
-    pub rows: Vec<Row>,
     /// The columns.
     pub contenders: Vec<Contender>,
+    /// The lines.
+    pub rows: Vec<Row>,
     /// One cell for each row and contender.
     pub cells: Vec<Vec<Cell>>,
+    /// Starts of a process that does nothing: one cell for each contender, or none at all.
+    pub startup: Vec<Cell>,
 }
 
 impl Results {
-    /// Results without any sample yet.
+    /// Results without any run yet.
     pub fn new(rows: Vec<Row>, contenders: Vec<Contender>) -> Self {
         let cells = vec![vec![Cell::default(); contenders.len()]; rows.len()];
-        Self { rows, contenders, cells }
+        Self { rows, contenders, cells, startup: Vec::new() }
     }
 
     /// Median wall time of antifreeze over that of the fastest other allocator.
@@ -73,15 +125,38 @@ impl Results {
         Some(own_ns? as f64 / best_ns? as f64)
     }
 
+    /// A figure of a contender over that of antifreeze, in one row.
+    pub fn ratio_to_own(&self, row: usize, contender: usize, figure: impl Fn(&Cell) -> Option<u64>) -> Option<f64> {
+        let own = figure(&self.cells[row][self.position(Contender::Antifreeze)?])?;
+        Some(figure(&self.cells[row][contender])? as f64 / own as f64)
+    }
+
+    /// The column of a contender.
+    pub fn position(&self, wanted: Contender) -> Option<usize> {
+        self.contenders.iter().position(|&contender| contender == wanted)
+    }
+
     /// Geometric mean of a figure for one contender, over the rows in which every contender has it.
     pub fn geometric_mean(&self, contender: usize, figure: impl Fn(&Cell) -> Option<u64>) -> Option<f64> {
         let complete = self.cells.iter().filter(|cells| cells.iter().all(|cell| figure(cell).is_some()));
         geometric_mean(complete.filter_map(|cells| figure(&cells[contender])).map(|value| value as f64))
     }
 
+    /// The sum of a figure for one contender, over the rows in which every contender has it.
+    pub fn sum(&self, contender: usize, figure: impl Fn(&Cell) -> Option<u64>) -> Option<u64> {
+        let complete = self.cells.iter().filter(|cells| cells.iter().all(|cell| figure(cell).is_some()));
+        let values: Vec<u64> = complete.filter_map(|cells| figure(&cells[contender])).collect();
+        (!values.is_empty()).then(|| values.iter().sum())
+    }
+
+    /// How far apart the rounds of a row are, for the allocator for which that is most.
+    pub fn spread(&self, row: usize) -> Option<f64> {
+        self.cells[row].iter().filter_map(Cell::spread).max_by(f64::total_cmp)
+    }
+
     /// Whether no child failed and every row has the same checksum throughout.
     pub fn is_sound(&self) -> bool {
-        let failed = self.cells.iter().flatten().any(|cell| cell.failure.is_some());
+        let failed = self.cells.iter().flatten().chain(&self.startup).any(|cell| cell.failure.is_some());
         !failed && (0..self.rows.len()).all(|row| self.checksums_agree(row))
     }
 
@@ -95,27 +170,35 @@ impl Results {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cell, Contender, Results, Row, Sample};
-    use allocator_bench::workload;
+    use super::{Cell, Contender, Failure, Results, Row, Sample};
+
+    const CONTENDERS: [Contender; 4] =
+        [Contender::Antifreeze, Contender::System, Contender::Jemalloc, Contender::Mimalloc];
+
+    fn failed() -> Option<Failure> {
+        Some(Failure::Failed("broken".to_owned()))
+    }
 
     fn cell(walls_ns: &[u64]) -> Cell {
         let sample = |&wall_ns| Sample { wall_ns, peak_rss_kib: 10 * wall_ns, ..Sample::default() };
-        Cell { samples: walls_ns.iter().map(sample).collect(), failure: None }
+        Cell { samples: walls_ns.iter().map(sample).collect(), ..Cell::default() }
     }
 
     fn results(walls_ns: [&[u64]; 4]) -> Results {
-        let row = Row { workload: &workload::ALL[0], threads: 1, scale: 1.0 };
-        let mut results = Results::new(vec![row], Contender::ALL.to_vec());
+        let row = Row { workload: "churn".to_owned(), threads: 1, scale: 1.0 };
+        let mut results = Results::new(vec![row], CONTENDERS.to_vec());
         results.cells = vec![walls_ns.iter().map(|walls_ns| cell(walls_ns)).collect()];
         results
     }
 
     #[test]
-    fn ratio_compares_medians_with_the_fastest_peer() {
+    fn ratios_compare_medians() {
         let mut results = results([&[30, 10, 20], &[50, 50, 50], &[8, 8, 900], &[16, 16, 16]]);
         assert_eq!(results.ratio_to_best_peer(0), Some(2.5));
-        results.cells[0][2].failure = Some("hung".to_owned());
+        assert_eq!(results.ratio_to_own(0, 1, Cell::peak_rss_kib), Some(2.5));
+        results.cells[0][2].failure = failed();
         assert_eq!(results.ratio_to_best_peer(0), Some(1.25));
+        assert_eq!(results.ratio_to_own(0, 2, Cell::wall_ns), None);
         results.cells[0][0].samples.clear();
         assert_eq!(results.ratio_to_best_peer(0), None);
     }
@@ -128,18 +211,24 @@ mod tests {
         assert!(!results.checksums_agree(0) && !results.is_sound());
         results.cells[0][3].samples.clear();
         assert!(results.is_sound());
-        results.cells[0][3].failure = Some("failed".to_owned());
+        results.startup = vec![Cell { failure: failed(), ..Cell::default() }];
         assert!(!results.is_sound());
     }
 
     #[test]
-    fn means_leave_incomplete_rows_out() {
+    fn means_and_sums_leave_incomplete_rows_out() {
         let mut results = results([&[4], &[4], &[4], &[4]]);
         results.rows.push(results.rows[0].clone());
         results.cells.push(vec![cell(&[9]), cell(&[9]), cell(&[9]), Cell::default()]);
         let mean = results.geometric_mean(0, Cell::wall_ns).expect("one row is complete");
         assert!((mean - 4.0).abs() < 1e-9);
-        let mean_kib = results.geometric_mean(1, Cell::peak_rss_kib).expect("one row is complete");
-        assert!((mean_kib - 40.0).abs() < 1e-9);
+        assert_eq!(results.sum(1, Cell::peak_rss_kib), Some(40));
+        assert_eq!(results.sum(1, |_| None), None);
+    }
+
+    #[test]
+    fn spread_is_that_of_the_most_restless_allocator() {
+        let results = results([&[10, 11, 10], &[100, 150, 100], &[7], &[]]);
+        assert_eq!(results.spread(0), Some(0.5));
     }
 }

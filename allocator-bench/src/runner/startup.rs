@@ -3,18 +3,19 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use allocator_bench::child::{EMPTY_ARG, RSS_ARG, cpu_ns, minor_faults, saturating_ns};
+use allocator_bench::child::measure::{difference, saturating_ns};
+use allocator_bench::child::{EMPTY_ARG, RSS_ARG};
+use allocator_bench::contender::Contender;
 use allocator_bench::sample::Sample;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, anyhow};
 use nix::sys::resource::{UsageWho, getrusage};
 
-use super::contender::Contender;
-use super::csv::CsvFile;
-use super::launch::{self, Play};
-use super::results::Cell;
-use super::rotated;
+use super::launch::{Failure, Play, output_of, parsed};
+use super::record::RecordFile;
+use super::results::{Cell, Run};
+use super::schedule::{Round, rotated};
 
 /// The name on the command line and in the results.
 pub const STARTUP: &str = "startup";
@@ -22,40 +23,18 @@ pub const STARTUP: &str = "startup";
 /// First runs of each child that are discarded.
 const WARM_UP_RUNS: u32 = 5;
 
-/// The runs of all allocators.
-#[derive(Clone, Debug)]
-pub struct Startup {
-    /// The lines of the report.
-    pub contenders: Vec<Contender>,
-    /// One for each contender.
-    pub cells: Vec<Cell>,
-}
-
-impl Startup {
-    /// Whether every child could be run.
-    pub fn is_sound(&self) -> bool {
-        self.cells.iter().all(|cell| cell.failure.is_none())
-    }
-
-    /// The cell that the others are compared with.
-    pub fn system(&self) -> Option<&Cell> {
-        let index = self.contenders.iter().position(|&contender| contender == Contender::System)?;
-        self.cells.get(index)
-    }
-}
-
-/// Starts each child `runs` times, in turn.
+/// Starts each child `runs` times, in turn, and gives a cell for each contender.
 ///
 /// # Errors
-/// If the CSV file cannot be written; a child that fails is noted in its cell.
+/// If the record cannot be written; a child that fails is noted in its cell.
 pub fn measure(
     contenders: &[Contender],
     directory: &Path,
-    runs: u32,
-    mut csv: Option<&mut CsvFile>,
-) -> Result<Startup> {
+    (runs, deadline): (u32, Duration),
+    mut record: Option<&mut RecordFile>,
+) -> Result<Vec<Cell>> {
     eprintln!("{STARTUP}: {runs} runs of each");
-    let play = Play { workload: STARTUP, threads: 1, scale: 1.0 };
+    let play = Play { workload: STARTUP.to_owned(), threads: 1, scale: 1.0, deadline };
     let mut cells = vec![Cell::default(); contenders.len()];
     for run in 0..WARM_UP_RUNS + runs {
         for position in 0..contenders.len() {
@@ -64,42 +43,40 @@ pub fn measure(
             if cell.failure.is_some() {
                 continue;
             }
-            match start_and_end(&contender.path_in(directory)) {
-                Err(error) => {
-                    eprintln!("{} on {STARTUP}: {error:#}", contender.name());
-                    cell.failure = Some(format!("{error:#}"));
-                }
-                Ok(_) if run < WARM_UP_RUNS => {}
-                Ok(sample) => {
-                    cell.samples.push(sample);
-                    if let Some(csv) = csv.as_mut() {
-                        csv.append(&play, contender, run - WARM_UP_RUNS + 1, &sample)?;
-                    }
+            let outcome = start_and_end(&contender.bench_in(directory), deadline).map(Run::Timed);
+            if run < WARM_UP_RUNS && outcome.is_ok() {
+                continue;
+            }
+            if let Some(record) = record.as_deref_mut() {
+                record.append(&play, contender, Round::Timed((run + 1).saturating_sub(WARM_UP_RUNS)), &outcome)?;
+            }
+            match outcome {
+                Ok(run) => cell.add(run),
+                Err(failure) => {
+                    eprintln!("{contender} on {STARTUP}: {failure}");
+                    cell.failure = Some(failure);
                 }
             }
         }
     }
-    Ok(Startup { contenders: contenders.to_vec(), cells })
+    Ok(cells)
 }
 
 /// One run that is timed, and one that says how much memory it took.
-fn start_and_end(binary: &Path) -> Result<Sample> {
+fn start_and_end(binary: &Path, deadline: Duration) -> Result<Sample, Failure> {
+    let failed = |error: anyhow::Error| Failure::Failed(format!("{error:#}"));
+    let usage = || getrusage(UsageWho::RUSAGE_CHILDREN).map_err(|error| failed(error.into()));
     let mut command = Command::new(binary);
     command.arg(EMPTY_ARG).stdin(Stdio::null()).stdout(Stdio::null());
-    let usage_before = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let before = usage()?;
     let start = Instant::now();
-    let status = command.status().with_context(|| format!("cannot start {}", binary.display()))?;
+    let status = command.status().map_err(|error| failed(anyhow!("cannot start {}: {error}", binary.display())))?;
     let wall = start.elapsed();
-    let usage_after = getrusage(UsageWho::RUSAGE_CHILDREN)?;
-    ensure!(status.success(), "the child ended with {status}");
-
-    let report = launch::output_of(Command::new(binary).arg(RSS_ARG))?;
-    let peak_rss_kib = report.trim().parse().with_context(|| format!("the child reported `{}`", report.trim()))?;
-    Ok(Sample {
-        wall_ns: saturating_ns(wall),
-        cpu_ns: cpu_ns(&usage_after).saturating_sub(cpu_ns(&usage_before)),
-        peak_rss_kib,
-        minor_faults: minor_faults(&usage_after).saturating_sub(minor_faults(&usage_before)),
-        checksum: 0,
-    })
+    let after = usage()?;
+    if !status.success() {
+        return Err(failed(anyhow!("the child ended with {status}")));
+    }
+    let report = output_of(Command::new(binary).arg(RSS_ARG), deadline)?;
+    let peak_rss_kib = parsed(&report, report.trim().parse())?;
+    Ok(Sample { wall_ns: saturating_ns(wall), peak_rss_kib, ..difference(&before, &after) })
 }

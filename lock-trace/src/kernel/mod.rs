@@ -1,8 +1,10 @@
 //! The kernel as source of events: perf events on its tracepoints, whose records a thread of this process collects and
-//! gives to an [`Assembler`](crate::Assembler). [`Tracer`] is what callers see of it.
+//! gives to an [`Assembler`](crate::Assembler). [`Tracer`] is what callers see of it, and [`counter`] for those that
+//! only want to know how often.
 
 mod address_space;
 mod collector;
+pub(crate) mod counter;
 mod format;
 mod merge;
 mod perf;

@@ -1,4 +1,4 @@
-//! One perf event: opening it, its filter, the ring that it writes to, and how much it lost. A thin cover over
+//! One perf event: opening it, its filter, the ring that it writes to or its count, and how much it lost. A thin cover over
 //! perf_event_open(2) and its ioctls.
 
 use std::ffi::CString;
@@ -29,6 +29,12 @@ pub(crate) enum Kind {
         /// Also in threads that the thread starts later.
         inherit: bool,
     },
+    /// How often a tracepoint is passed; nothing is recorded. Counted is the next program that the thread starts, from
+    /// its first instruction on, in all its threads; not the thread itself.
+    CountInProgram {
+        /// Its number.
+        id: u64,
+    },
 }
 
 /// Which thread, on which processor; -1 is any.
@@ -49,6 +55,9 @@ pub(crate) struct Perf {
 impl Perf {
     /// Opens an event, recording already, but to no ring. `wakeup_bytes` matters for one that has its own ring.
     pub(crate) fn open(kind: Kind, scope: Scope, wakeup_bytes: u32) -> io::Result<Perf> {
+        if matches!(kind, Kind::CountInProgram { .. }) {
+            return Self::open_as(kind, scope, wakeup_bytes, false);
+        }
         let newest = Self::open_as(kind, scope, wakeup_bytes, true);
         match newest {
             // Linux before 6.0 does not count losses for each event.
@@ -98,6 +107,13 @@ impl Perf {
         check(unsafe { sys::ioctls::DISABLE(self.fd.as_raw_fd(), 0) })
     }
 
+    /// The value of a counter.
+    pub(crate) fn count(&self) -> io::Result<u64> {
+        let mut word = [0; 8];
+        (&self.fd).read_exact(&mut word)?;
+        Ok(u64::from_ne_bytes(word))
+    }
+
     /// How many records found no room in the ring, if the kernel counts that.
     pub(crate) fn lost(&self) -> Option<u64> {
         if !self.counts_losses {
@@ -145,6 +161,15 @@ fn attributes(kind: Kind, wakeup_bytes: u32) -> bindings::perf_event_attr {
                 attributes.sample_type |= u64::from(bindings::PERF_SAMPLE_REGS_USER);
                 attributes.sample_regs_user = super::registers::MASK;
             }
+        }
+        Kind::CountInProgram { id } => {
+            attributes.type_ = bindings::PERF_TYPE_TRACEPOINT;
+            attributes.config = id;
+            attributes.sample_type = 0;
+            attributes.set_watermark(0);
+            attributes.set_inherit(1);
+            attributes.set_disabled(1);
+            attributes.set_enable_on_exec(1);
         }
     }
     attributes

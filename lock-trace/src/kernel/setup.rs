@@ -142,7 +142,7 @@ fn formats() -> Result<Formats, Vec<Missing>> {
 }
 
 /// What it means that a first event cannot be opened.
-fn refusal(error: &io::Error) -> Missing {
+pub(crate) fn refusal(error: &io::Error) -> Missing {
     let why = error.to_string();
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => {

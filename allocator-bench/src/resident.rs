@@ -1,4 +1,4 @@
-//! Reads the calling process's own peak memory (`VmHWM`) without using the heap.
+//! Reads the calling process's own resident memory, its peak and the present, without using the heap.
 //!
 //! Used by the children. The figure of `wait4` would not do: on `exec` Linux carries the high-water mark of the image
 //! that called it over into the new process's `ru_maxrss`, so that a child could never show less than the runner.
@@ -9,11 +9,20 @@ use std::io::{self, Read};
 /// Room for `/proc/self/status`, which is about 1.5 KiB long.
 const STATUS_BYTES: usize = 8192;
 
-/// The peak resident set of this process so far, in KiB.
+/// Resident memory of this process.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Resident {
+    /// The most so far.
+    pub peak_kib: u64,
+    /// Now.
+    pub now_kib: u64,
+}
+
+/// Resident memory of this process.
 ///
 /// # Errors
-/// If `/proc` is not readable or has no `VmHWM` line.
-pub fn peak_rss_kib() -> io::Result<u64> {
+/// If `/proc` is not readable or does not say it.
+pub fn read() -> io::Result<Resident> {
     let mut file = File::open("/proc/self/status")?;
     let mut buffer = [0_u8; STATUS_BYTES];
     let mut filled = 0;
@@ -23,8 +32,11 @@ pub fn peak_rss_kib() -> io::Result<u64> {
             count => filled += count,
         }
     }
-    find_kib(&buffer[..filled], b"VmHWM:")
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no VmHWM in /proc/self/status"))
+    let figure = |label: &str| {
+        let missing = || io::Error::new(io::ErrorKind::InvalidData, format!("no {label} in /proc/self/status"));
+        find_kib(&buffer[..filled], label.as_bytes()).ok_or_else(missing)
+    };
+    Ok(Resident { peak_kib: figure("VmHWM:")?, now_kib: figure("VmRSS:")? })
 }
 
 /// The number after `label` in the text of a `/proc` file that has one `Label: number kB` on each line.
@@ -36,7 +48,7 @@ pub fn find_kib(text: &[u8], label: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{find_kib, peak_rss_kib};
+    use super::find_kib;
 
     #[test]
     fn label_is_found_at_a_line_start_only() {
@@ -47,8 +59,9 @@ mod tests {
     }
 
     #[test]
-    fn own_peak_is_plausible() {
-        let peak_kib = peak_rss_kib().expect("/proc is mounted");
-        assert!((100..100_000_000).contains(&peak_kib));
+    fn own_memory_is_plausible() {
+        let resident = super::read().expect("/proc is mounted");
+        assert!((100..100_000_000).contains(&resident.peak_kib));
+        assert!((100..100_000_000).contains(&resident.now_kib));
     }
 }

@@ -1,0 +1,57 @@
+//! Plays a workload while the kernel counts its system calls and what they do to mmap_lock.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
+use std::process::Command;
+
+use allocator_bench::counts::{COUNTED_CALLS, Counts};
+use lock_trace::{Counter, Point, Unavailable};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
+use super::launch::{Failure, Play, output_of, parsed};
+
+/// Says what is missing where the kernel cannot count for this process.
+///
+/// # Errors
+/// If the counters cannot be opened.
+pub fn check() -> Result<(), Unavailable> {
+    // On a thread of its own, so that children that are started later do not inherit them.
+    on_new_thread(|| open().map(drop))
+}
+
+/// Plays a workload in a new process of a `bench-*` binary, and gives what the kernel counted.
+///
+/// # Errors
+/// If the child gives no result.
+pub fn play(binary: &Path, play: &Play) -> Result<Counts, Failure> {
+    // A counter counts the next program that its thread starts, and each thread can start one only.
+    on_new_thread(|| {
+        let failed = |error: &dyn std::fmt::Display| Failure::Failed(format!("cannot count its system calls: {error}"));
+        let counters = open().map_err(|error| failed(&error))?;
+        let mut command = Command::new(binary);
+        command.args(play.args());
+        for counter in &counters {
+            // The child reads it by this descriptor.
+            fcntl(counter, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|error| failed(&error))?;
+            command.arg(counter.as_fd().as_raw_fd().to_string());
+        }
+        let report = output_of(&mut command, play.deadline);
+        // The kernel takes its time to close them.
+        std::thread::spawn(move || drop(counters));
+        let report = report?;
+        parsed(&report, report.lines().nth(1).unwrap_or_default().parse())
+    })
+}
+
+/// The counters in the order in which a child takes them.
+fn open() -> Result<Vec<Counter>, Unavailable> {
+    let calls = COUNTED_CALLS.map(|call| format!("syscalls/sys_enter_{call}"));
+    let mut points: Vec<Point<'_>> = calls.iter().map(|name| Point { name, filter: None }).collect();
+    points.push(Point { name: "raw_syscalls/sys_enter", filter: None });
+    points.push(Point { name: "mmap_lock/mmap_lock_acquire_returned", filter: Some("write==1&&success==1") });
+    Counter::for_next_program(&points)
+}
+
+fn on_new_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
