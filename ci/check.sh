@@ -7,5 +7,6 @@ cargo fmt --all --check
 echo "== clippy"
 cargo clippy --workspace --all-targets -- -D warnings
 cargo clippy -p antifreeze --all-targets --features metrics,metrics-http -- -D warnings
+cargo clippy -p allocator-bench --all-targets --features bench-internals -- -D warnings
 echo "== docs"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --features antifreeze/metrics,antifreeze/metrics-http --no-deps --document-private-items

@@ -43,6 +43,9 @@ mod front;
 pub use choices::{Commit, Governor};
 #[cfg(all(feature = "c-abi", target_os = "linux"))]
 pub use front::c_abi;
+#[cfg(all(feature = "bench-internals", target_os = "linux"))]
+#[doc(hidden)]
+pub use front::internals;
 #[cfg(feature = "metrics")]
 pub use front::record_metrics;
 #[cfg(feature = "metrics-http")]

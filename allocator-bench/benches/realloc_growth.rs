@@ -2,7 +2,9 @@
 //!
 //! antifreeze is the global allocator; the system's malloc is called directly beside it.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod common;
+
+use std::alloc::{GlobalAlloc, System};
 use std::hint::black_box;
 
 use antifreeze::Antifreeze;
@@ -13,24 +15,22 @@ static ANTIFREEZE: Antifreeze = Antifreeze::new();
 
 const FIRST_BYTES: usize = 16;
 const FULL_BYTES: [usize; 3] = [4 << 10, 64 << 10, 16 << 20];
-const ALIGN_BYTES: usize = 8;
 
 /// Grows a block from 16 bytes to `full_bytes`, each time to the next size that `next_bytes` gives, writing the last
 /// byte of every size.
 fn grow(allocator: &impl GlobalAlloc, full_bytes: usize, next_bytes: impl Fn(usize) -> usize) {
-    let layout_of = |size_bytes| Layout::from_size_align(size_bytes, ALIGN_BYTES).expect("a valid layout");
     let mut size_bytes = FIRST_BYTES;
     // SAFETY: every size is above zero; the block is always resized and freed with the layout it has, and written
     // within its size.
     unsafe {
-        let mut block = allocator.alloc(layout_of(size_bytes));
+        let mut block = allocator.alloc(common::layout(size_bytes));
         while size_bytes < full_bytes {
             let new_bytes = next_bytes(size_bytes).min(full_bytes);
-            block = black_box(allocator.realloc(block, layout_of(size_bytes), new_bytes));
+            block = black_box(allocator.realloc(block, common::layout(size_bytes), new_bytes));
             block.add(new_bytes - 1).write(1);
             size_bytes = new_bytes;
         }
-        allocator.dealloc(block, layout_of(size_bytes));
+        allocator.dealloc(block, common::layout(size_bytes));
     }
 }
 
@@ -54,5 +54,5 @@ fn compare(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, compare);
+criterion_group! { name = benches; config = common::criterion(); targets = compare }
 criterion_main!(benches);

@@ -3,7 +3,9 @@
 //! antifreeze is the global allocator; the system's malloc is called directly beside it. A batch goes to the other
 //! thread and its empty list comes back, so that both threads take turns and the allocating one sees its blocks again.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod common;
+
+use std::alloc::{GlobalAlloc, System};
 use std::hint::black_box;
 use std::ptr::NonNull;
 use std::sync::mpsc::sync_channel;
@@ -24,7 +26,7 @@ struct Sent(NonNull<u8>);
 unsafe impl Send for Sent {}
 
 fn bench_one<A: GlobalAlloc + Sync>(criterion: &mut Criterion, name: &str, allocator: &A, size_bytes: usize) {
-    let layout = Layout::from_size_align(size_bytes, 8).expect("a valid layout");
+    let layout = common::layout(size_bytes);
     let mut group = criterion.benchmark_group("remote_free");
     group.throughput(Throughput::Elements(BATCH as u64));
     std::thread::scope(|scope| {
@@ -70,5 +72,5 @@ fn compare(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, compare);
+criterion_group! { name = benches; config = common::criterion(); targets = compare }
 criterion_main!(benches);

@@ -124,13 +124,13 @@ fn a_child_that_hangs_or_crashes_is_reported_and_the_others_go_on() {
     );
     let said = text(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("system on larson, 1 threads: the child hung and was killed after 2 s"), "{said}");
+    assert!(said.contains("system on larson, 1 thread: the child hung and was killed after 2 s"), "{said}");
     let larson = said.lines().find(|line| line.starts_with("| larson ")).expect("its line is there");
     assert_eq!(larson.matches("HUNG").count(), 1, "{said}");
     let churn = said.lines().find(|line| line.starts_with("| churn ")).expect("its line is there");
     assert!(!churn.contains("HUNG") && churn.contains('x'), "{said}");
     if cfg!(feature = "mimalloc") {
-        assert!(said.contains("mimalloc on churn, 1 threads: the child ended with signal: 11 (SIGSEGV)"), "{said}");
+        assert!(said.contains("mimalloc on churn, 1 thread: the child ended with signal: 11 (SIGSEGV)"), "{said}");
         assert!(churn.contains("FAILED") && larson.contains("FAILED"), "{said}");
     }
     let record = fs::read_to_string(record_below(&place("results"))).expect("the record is readable");

@@ -12,6 +12,8 @@ mod elsewhere;
 mod explain;
 #[cfg(target_os = "linux")]
 mod global;
+#[cfg(all(feature = "bench-internals", target_os = "linux"))]
+pub mod internals;
 #[cfg(target_os = "linux")]
 mod introspect;
 #[cfg(feature = "metrics")]

@@ -115,7 +115,7 @@ mod tests {
             "| vec_grow | 5.00 | HUNG | 50.0 | 0.10 |",
             "| geometric mean, ms | 24.5 | 49.0 | 20.0 | **1.22** |",
             "| geometric mean, peak MiB | 4.00 | 2.00 | 8.00 | **2.00** |",
-            "Medians of 2 rounds on Example CPU (2 cores), Linux 6.18, transparent hugepages on `madvise`, commit abc, \
+            "Medians of 2 rounds on Example CPU (2 cores), Linux 6.18, transparent hugepages on madvise, commit abc, \
              2026-01-02.",
             "Versions: antifreeze 0.1.0, system glibc 2.36, mimalloc 0.1.52.",
         ] {

@@ -1,5 +1,7 @@
 //! All runs of a comparison, and what follows from them: medians, ratios, means over workloads.
 
+use std::fmt;
+
 use allocator_bench::contender::Contender;
 use allocator_bench::counts::Counts;
 use allocator_bench::latency::{Call, Latencies, Latency};
@@ -23,6 +25,17 @@ pub struct Row {
     pub threads: usize,
     /// At what length, in the rounds that are timed.
     pub scale: f64,
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}, {}", self.workload, threads_text(self.threads))
+    }
+}
+
+/// `1 thread`, `2 threads`.
+pub fn threads_text(count: usize) -> String {
+    if count == 1 { "1 thread".to_owned() } else { format!("{count} threads") }
 }
 
 /// What one run of one child gave.

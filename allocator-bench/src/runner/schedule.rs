@@ -93,7 +93,7 @@ impl Schedule<'_> {
         match outcome {
             Ok(run) => cell.add(run),
             Err(failure) => {
-                bar.suspend(|| eprintln!("{contender} on {}, {} threads: {failure}", play.workload, play.threads));
+                bar.suspend(|| eprintln!("{contender} on {}: {failure}", results.rows[row]));
                 cell.failure = Some(failure);
             }
         }

@@ -4,13 +4,15 @@ use allocator_bench::latency::{Call, Latency};
 use anyhow::Result;
 use plotters::prelude::*;
 
-use super::style::{Anchor, Area, GRID, GROUND, HEAD_PX, INK, LABEL_PX, PALE_INK, colour, head, threads, write};
+use super::style::{Anchor, Area, GRID, GROUND, HEAD_PX, INK, LABEL_PX, PALE_INK, colour, head, write};
 use crate::runner::results::Results;
 
 /// Rows that are shown if they are there, on the highest number of threads; else those with the most calls.
 const CHOSEN: [&str; 6] = ["churn", "churn_medium", "remote", "larson", "realloc_steps", "string_map"];
 
-const CALLS: [Call; 2] = [Call::Alloc, Call::Dealloc];
+/// Kinds of calls that are shown of a row: those that occur most often, if they do so often enough.
+const KINDS_PER_ROW: usize = 2;
+const COUNT_MIN: u64 = 1000;
 
 const LABELS: [&str; 4] = ["p50", "p99", "p99.9", "max"];
 
@@ -24,11 +26,11 @@ const LEAST_NS: f64 = 1.0;
 
 /// The text of the SVG file; none if no call was timed.
 pub(super) fn draw(results: &Results, caption: &str) -> Result<Option<String>> {
-    let panels: Vec<(usize, Call)> =
-        chosen(results).into_iter().flat_map(|row| CALLS.map(|call| (row, call))).collect();
-    let all =
-        panels.iter().flat_map(|&(row, call)| results.cells[row].iter().filter_map(move |cell| cell.latency(call)));
-    let Some(most_ns) = all.map(|latency| latency.max_ns).max() else { return Ok(None) };
+    let kinds = |row: usize| shown_kinds(results, row).into_iter().map(move |call| (row, call));
+    let panels: Vec<(usize, Call)> = chosen(results).into_iter().flat_map(kinds).collect();
+    let latencies = |(row, call): (usize, Call)| results.cells[row].iter().filter_map(move |cell| cell.latency(call));
+    let slowest_ns = panels.iter().copied().flat_map(latencies).map(|latency| latency.max_ns).max();
+    let Some(most_ns) = slowest_ns else { return Ok(None) };
     // Whole powers of ten.
     let decades = (most_ns.max(10) as f64 / LEAST_NS).log10().ceil() as i32;
     let columns = panels.len().min(PANELS_PER_LINE) as i32;
@@ -45,8 +47,7 @@ pub(super) fn draw(results: &Results, caption: &str) -> Result<Option<String>> {
             let left_px = AXIS_PX + (PANEL_PX.0 + GAP_PX.0) * column;
             let top_px = HEAD_PX + 28 + (PANEL_PX.1 + GAP_PX.1) * line;
             let panel = Panel { area: &area, left_px, top_px, decades };
-            let row_name = format!("{}, {}", results.rows[row].workload, threads(results.rows[row].threads));
-            panel.draw_axes(&format!("{row_name}: {call}"), column == 0)?;
+            panel.draw_axes(&format!("{}: {call}", results.rows[row]), column == 0)?;
             for (contender, cell) in results.contenders.iter().zip(&results.cells[row]) {
                 if let Some(latency) = cell.latency(call) {
                     panel.draw_line(&latency, colour(*contender))?;
@@ -58,25 +59,35 @@ pub(super) fn draw(results: &Results, caption: &str) -> Result<Option<String>> {
     Ok(Some(text))
 }
 
+/// How often a kind of call occurs in a row, under the allocator under which that is most.
+fn count(results: &Results, row: usize, call: Call) -> u64 {
+    results.cells[row].iter().filter_map(|cell| cell.latency(call)).map(|latency| latency.count).max().unwrap_or(0)
+}
+
+/// The kinds of calls that are shown of a row.
+fn shown_kinds(results: &Results, row: usize) -> Vec<Call> {
+    let mut kinds: Vec<Call> = Call::ALL.into_iter().filter(|&call| count(results, row, call) >= COUNT_MIN).collect();
+    kinds.sort_by_key(|&call| std::cmp::Reverse(count(results, row, call)));
+    kinds.truncate(KINDS_PER_ROW);
+    kinds
+}
+
 /// The rows that are shown.
 fn chosen(results: &Results) -> Vec<usize> {
-    let calls = |row: usize| results.cells[row].iter().filter_map(|cell| cell.latency(Call::Alloc)).map(count).max();
-    let rows: Vec<usize> = (0..results.rows.len()).filter(|&row| calls(row).is_some()).collect();
+    let rows: Vec<usize> = (0..results.rows.len()).filter(|&row| !shown_kinds(results, row).is_empty()).collect();
     let on_most_threads = |name: &str| {
         let named = rows.iter().copied().filter(|&row| results.rows[row].workload == name);
         named.max_by_key(|&row| results.rows[row].threads)
     };
     let mut chosen: Vec<usize> = CHOSEN.into_iter().filter_map(on_most_threads).collect();
-    let mut others: Vec<usize> = rows.iter().copied().filter(|row| !chosen.contains(row)).collect();
+    let mut others: Vec<usize> = rows;
     others.retain(|&row| !chosen.iter().any(|&other| results.rows[other].workload == results.rows[row].workload));
-    others.sort_by_key(|&row| std::cmp::Reverse(calls(row)));
+    others.sort_by_key(|&row| {
+        std::cmp::Reverse(shown_kinds(results, row).into_iter().map(|call| count(results, row, call)).max())
+    });
     chosen.extend(others);
     chosen.truncate(CHOSEN.len());
     chosen
-}
-
-fn count(latency: Latency) -> u64 {
-    latency.count
 }
 
 struct Panel<'a, 'b> {
@@ -139,7 +150,7 @@ fn duration(ns: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Results, chosen, duration};
+    use super::{Call, Results, chosen, duration, shown_kinds};
     use crate::runner::results::{Cell, Row};
     use allocator_bench::contender::Contender;
     use allocator_bench::latency::Latency;
@@ -149,15 +160,34 @@ mod tests {
         assert_eq!([1.0, 100.0, 1e4, 1e6, 1e9].map(duration), ["1 ns", "100 ns", "10 µs", "1 ms", "1 s"]);
     }
 
+    /// Rows with so many calls of each kind.
+    fn results(rows: &[(&str, usize, [u64; 4])]) -> Results {
+        let row =
+            |&(name, threads, _): &(&str, usize, [u64; 4])| Row { workload: name.to_owned(), threads, scale: 1.0 };
+        let mut results = Results::new(rows.iter().map(row).collect(), vec![Contender::System]);
+        for (cells, &(_, _, counts)) in results.cells.iter_mut().zip(rows) {
+            let latencies = Some(counts.map(|count| Latency { count, ..Latency::default() }));
+            cells[0] = Cell { latencies, ..Cell::default() };
+        }
+        results
+    }
+
     #[test]
     fn known_rows_come_first_then_those_with_most_calls() {
-        let names = [("few", 1), ("many", 1), ("larson", 1), ("larson", 2), ("untimed", 1)];
-        let row = |(name, threads): (&str, usize)| Row { workload: name.to_owned(), threads, scale: 1.0 };
-        let mut results = Results::new(names.map(row).to_vec(), vec![Contender::System]);
-        for (row, count) in [5, 9, 1, 1].into_iter().enumerate() {
-            let latency = Latency { count, ..Latency::default() };
-            results.cells[row][0] = Cell { latencies: Some([latency; 4]), ..Cell::default() };
-        }
+        let results = results(&[
+            ("few", 1, [5000, 0, 0, 0]),
+            ("many", 1, [9000, 0, 0, 9000]),
+            ("larson", 1, [1000; 4]),
+            ("larson", 2, [1000; 4]),
+            ("seldom", 1, [999; 4]),
+        ]);
         assert_eq!(chosen(&results), [3, 1, 0]);
+    }
+
+    #[test]
+    fn the_commonest_kinds_are_shown() {
+        let results = results(&[("churn", 1, [5000, 1000, 9000, 6000]), ("grow", 1, [10, 0, 2000, 10])]);
+        assert_eq!(shown_kinds(&results, 0), [Call::Realloc, Call::Dealloc]);
+        assert_eq!(shown_kinds(&results, 1), [Call::Realloc]);
     }
 }

@@ -4,14 +4,14 @@
 use anyhow::Result;
 use plotters::prelude::*;
 
-use super::style::{Anchor, Area, GRID, GROUND, HEAD_PX, INK, LABEL_PX, PALE_INK, colour, head, threads, write};
+use super::style::{Anchor, Area, GRID, GROUND, HEAD_PX, INK, LABEL_PX, PALE_INK, colour, head, write};
 use allocator_bench::contender::Contender;
 
-use crate::runner::results::{Cell, Results};
+use crate::runner::results::{Cell, Results, threads_text};
 
 const NAMES_PX: i32 = 150;
 const PANEL_PX: i32 = 380;
-const PANEL_GAP_PX: i32 = 24;
+const PANEL_GAP_PX: i32 = 44;
 const PANEL_TITLE_PX: i32 = 44;
 const BAR_PX: i32 = 6;
 const GROUP_GAP_PX: i32 = 9;
@@ -109,7 +109,7 @@ impl Plot {
 
     fn draw_axis(&self, panel: &Panel<'_, '_>, count: usize) -> Result<()> {
         let &Panel { area, left_px, top_px, body_px, scale } = panel;
-        write(area, &threads(count), (left_px, top_px - 34), (LABEL_PX + 1, INK, Anchor::Left))?;
+        write(area, &threads_text(count), (left_px, top_px - 34), (LABEL_PX + 1, INK, Anchor::Left))?;
         let one_px = panel.x_px(1.0);
         write(area, &format!("◂ {}", self.better), (one_px - 6, top_px - 16), (10, PALE_INK, Anchor::Right))?;
         write(area, &format!("{} ▸", self.worse), (one_px + 6, top_px - 16), (10, PALE_INK, Anchor::Left))?;

@@ -70,8 +70,3 @@ pub(super) fn head(area: &Area<'_>, title: &str, caption: &str, contenders: &[Co
 }
 
 pub(super) const HEAD_PX: i32 = 84;
-
-/// `1 thread`, `2 threads`.
-pub(super) fn threads(count: usize) -> String {
-    if count == 1 { "1 thread".to_owned() } else { format!("{count} threads") }
-}

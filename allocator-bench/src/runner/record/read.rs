@@ -70,7 +70,7 @@ impl Record {
     /// What was measured on what, in one line.
     pub fn caption(&self) -> String {
         format!(
-            "{} ({} cores), Linux {}, transparent hugepages on `{}`, commit {}, {}",
+            "{} ({} cores), Linux {}, transparent hugepages on {}, commit {}, {}",
             self.heading("cpu"),
             self.heading("cores"),
             self.heading("kernel"),

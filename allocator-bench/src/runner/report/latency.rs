@@ -43,9 +43,9 @@ fn in_ns(latency: Latency) -> String {
 fn short(number: u64) -> String {
     match number {
         0..1000 => number.to_string(),
-        1000..10_000 => format!("{:.1}k", number as f64 / 1e3),
-        10_000..1_000_000 => format!("{:.0}k", number as f64 / 1e3),
-        1_000_000..10_000_000 => format!("{:.1}M", number as f64 / 1e6),
+        1000..9_950 => format!("{:.1}k", number as f64 / 1e3),
+        9_950..999_500 => format!("{:.0}k", number as f64 / 1e3),
+        999_500..9_950_000 => format!("{:.1}M", number as f64 / 1e6),
         _ => format!("{:.0}M", number as f64 / 1e6),
     }
 }
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn numbers_are_shortened() {
-        let numbers = [0, 999, 1234, 56_789, 1_500_000, 25_400_000].map(short);
-        assert_eq!(numbers, ["0", "999", "1.2k", "57k", "1.5M", "25M"]);
+        let numbers = [0, 999, 1234, 9_960, 56_789, 999_600, 1_500_000, 25_400_000].map(short);
+        assert_eq!(numbers, ["0", "999", "1.2k", "10k", "57k", "1.0M", "1.5M", "25M"]);
     }
 }

@@ -8,7 +8,7 @@ mod workloads;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::results::{Cell, Results};
+use super::results::{Cell, Results, Row};
 
 const NO_FIGURE: &str = "-";
 
@@ -31,7 +31,7 @@ pub fn text(results: &Results) -> String {
 
 /// Who failed, and why.
 fn failures(results: &Results) -> Option<String> {
-    let rows = results.rows.iter().map(|row| format!("{}, {} threads", row.workload, row.threads));
+    let rows = results.rows.iter().map(Row::to_string);
     let rows = rows.zip(&results.cells).chain([(super::startup::STARTUP.to_owned(), &results.startup)]);
     let lines: Vec<String> = rows
         .flat_map(|(name, cells)| results.contenders.iter().zip(cells).map(move |pair| (name.clone(), pair)))
@@ -111,7 +111,7 @@ mod tests {
         let text = text(&results());
         assert!(text.contains("1.50x LOST") && text.contains("1.00x") && text.contains("HUNG"), "{text}");
         assert!(text.contains("over 1.15x the best peer in 1 of 2 rows"), "{text}");
-        assert!(text.contains("system on large, 1 threads: the child hung and was killed after 7 s"), "{text}");
+        assert!(text.contains("system on large, 1 thread: the child hung and was killed after 7 s"), "{text}");
         assert!(!text.contains("start-up"), "{text}");
     }
 
