@@ -20,8 +20,8 @@ const COUNTS: [usize; 2] = [100, 10_000];
 
 /// Allocates a block for each place, writes to it, and frees them in the order given.
 fn batch(allocator: &impl GlobalAlloc, layout: Layout, blocks: &mut [*mut u8], order: &[usize]) {
-    // SAFETY: the layout has a size above zero and the blocks are written within it; the order names each place once, so
-    // that each block is freed once, with its layout.
+    // SAFETY: the layout has a size above zero and the blocks are written within it; the order names each place once,
+    // so that each block is freed once, with its layout.
     unsafe {
         for block in blocks.iter_mut() {
             *block = black_box(allocator.alloc(layout));

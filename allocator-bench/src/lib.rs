@@ -3,7 +3,8 @@
 //! * [`child`] is the whole program of every `bench-*` and `probe-*` binary; each adds nothing but its
 //!   `#[global_allocator]`, that of the latter inside a [`probe`].
 //! * [`contender`] names the allocators and their binaries.
-//! * [`workload`] holds the workloads, one file each, built on [`block`] and [`rng`]; [`operation`] what valgrind counts.
+//! * [`workload`] holds the workloads, one file each, built on [`block`] and [`rng`]; [`operation`] what valgrind
+//!   counts.
 //! * [`sample`], [`counts`] and [`latency`] are what a child prints and the runner reads back, made of [`figures`].
 //! * [`resident`] reads a process's own memory; [`summary`] reduces many samples to one figure.
 //!

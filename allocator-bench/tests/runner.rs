@@ -88,6 +88,23 @@ fn a_comparison_is_reported_and_recorded() {
 }
 
 #[test]
+fn there_may_be_more_threads_than_processors() {
+    let output = runner(
+        "--no-build --times-only --rounds 1 --scale 0.001 --prefault-mib 0 --threads 8,32 --workload churn \
+         --workload vec_grow --allocator antifreeze --allocator system",
+    );
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    let threads = |name: &str| {
+        let line = |line: &str| Some(line.strip_prefix(&format!("| {name} "))?.split('|').nth(1)?.trim().to_owned());
+        said.lines().filter_map(line).take(2).collect::<Vec<_>>()
+    };
+    assert_eq!(threads("churn"), ["8", "32"], "{said}");
+    assert_eq!(threads("vec_grow")[0], "1", "{said}");
+    assert!(!said.contains("nanoseconds") && !said.contains("system calls"), "{said}");
+}
+
+#[test]
 fn startup_alone_prints_differences_to_the_system() {
     let output = runner("--no-build --quick --workload startup --allocator antifreeze --allocator system");
     let said = text(&output);

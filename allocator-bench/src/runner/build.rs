@@ -39,8 +39,8 @@ fn build_children() -> Result<()> {
     let status = command.status().with_context(|| format!("cannot start {}", cargo.display()))?;
     if !status.success() {
         bail!(
-            "the children could not be built ({status}); without a C compiler use --no-default-features, which leaves \
-             jemalloc and mimalloc out; snmalloc and tcmalloc need a C++ compiler"
+            "the children could not be built ({status}); without a C compiler and make use --no-default-features, \
+             which leaves jemalloc and mimalloc out; snmalloc and tcmalloc need a C++ compiler"
         );
     }
     Ok(())

@@ -98,7 +98,8 @@ pub struct Comparison {
     pub record: Option<PathBuf>,
 
     /// Kill a child that takes longer
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300,
+          value_parser = clap::value_parser!(u64).range(1..=86400))]
     deadline: u64,
 
     /// MiB of memory to touch and free first, 0 for none [default: 6144, at most 40 % of what is available]

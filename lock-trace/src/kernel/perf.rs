@@ -1,5 +1,5 @@
-//! One perf event: opening it, its filter, the ring that it writes to or its count, and how much it lost. A thin cover over
-//! perf_event_open(2) and its ioctls.
+//! One perf event: opening it, its filter, its count or the ring that it writes to, and how much it lost. A thin cover
+//! over perf_event_open(2) and its ioctls.
 
 use std::ffi::CString;
 use std::fs::File;
