@@ -3,9 +3,13 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
 
 use super::ChildError;
 use crate::counts::{COUNTERS, Counts};
+
+/// What is wrong with other arguments in their place.
+pub(super) const WRONG_DESCRIPTORS: &str = "further arguments are not the descriptors of the kernel's counters";
 
 /// The open counters, in the order of [`Counts::from_counters`].
 pub(super) struct Counters {
@@ -15,12 +19,15 @@ pub(super) struct Counters {
 impl Counters {
     /// Takes over descriptors that this process was started with.
     pub(super) fn inherit(descriptors: [RawFd; COUNTERS]) -> Result<Self, &'static str> {
-        let distinct = |index: usize, descriptor: RawFd| !descriptors[..index].contains(&descriptor);
-        let valid = |(index, &descriptor): (usize, &RawFd)| descriptor > 2 && distinct(index, descriptor);
+        let is_open = |descriptor: RawFd| Path::new(&format!("/proc/self/fd/{descriptor}")).is_symlink();
+        let valid = |(index, &descriptor): (usize, &RawFd)| {
+            descriptor > 2 && !descriptors[..index].contains(&descriptor) && is_open(descriptor)
+        };
         if !descriptors.iter().enumerate().all(valid) {
-            return Err("further arguments are not the descriptors of the kernel's counters");
+            return Err(WRONG_DESCRIPTORS);
         }
-        // SAFETY: they are distinct, and nothing else in this process uses them: the runner opened them for this.
+        // SAFETY: they are open and distinct, and nothing else in this process uses them: the runner opened them for
+        // this.
         let files = descriptors.map(|descriptor| File::from(unsafe { OwnedFd::from_raw_fd(descriptor) }));
         Ok(Self { files })
     }
@@ -58,8 +65,9 @@ mod tests {
     use super::Counters;
 
     #[test]
-    fn standard_streams_and_repetitions_are_refused() {
+    fn standard_streams_repetitions_and_closed_descriptors_are_refused() {
         assert!(Counters::inherit([1; 10]).is_err());
+        assert!(Counters::inherit([700, 701, 702, 703, 704, 705, 706, 707, 708, 709]).is_err());
         assert!(Counters::inherit([700, 701, 702, 703, 704, 705, 706, 707, 708, 700]).is_err());
     }
 }

@@ -25,7 +25,7 @@ use crate::latency::Call;
 use crate::operation::Operation;
 use crate::workload::{self, Workload};
 use crate::{probe, resident};
-use counters::Counters;
+use counters::{Counters, WRONG_DESCRIPTORS};
 
 /// Makes the child return at once.
 pub const EMPTY_ARG: &str = "--empty";
@@ -171,9 +171,8 @@ fn parse(words: &[String]) -> Result<(&'static Workload, usize, f64), &'static s
 }
 
 fn parse_descriptors(words: &[String]) -> Result<[i32; COUNTERS], &'static str> {
-    const WRONG: &str = "further arguments are not the descriptors of the kernel's counters";
     let descriptors: Result<Vec<i32>, _> = words.iter().map(|word| word.parse()).collect();
-    descriptors.map_err(|_| WRONG)?.try_into().map_err(|_| WRONG)
+    descriptors.map_err(|_| WRONG_DESCRIPTORS)?.try_into().map_err(|_| WRONG_DESCRIPTORS)
 }
 
 #[cfg(test)]

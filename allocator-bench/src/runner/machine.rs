@@ -74,10 +74,10 @@ pub fn version_of(contender: Contender) -> String {
     .unwrap_or_else(|| UNKNOWN.to_owned())
 }
 
-/// The version of a package in the text of a `Cargo.lock`.
+/// The version of a package in the text of a `Cargo.lock`, without the commit that some name behind it.
 fn locked_version<'a>(lock_file: &'a str, package: &str) -> Option<&'a str> {
     let (_, entry) = lock_file.split_once(&format!("name = \"{package}\"\n"))?;
-    entry.lines().next()?.strip_prefix("version = \"")?.strip_suffix('"')
+    entry.lines().next()?.strip_prefix("version = \"")?.strip_suffix('"')?.split("-0-g").next()
 }
 
 fn read(path: &str) -> String {
@@ -141,6 +141,7 @@ mod tests {
             locked_version("name = \"a-b\"\nversion = \"1\"\n\nname = \"b\"\nversion = \"2\"\n", "b"),
             Some("2")
         );
+        assert_eq!(locked_version("name = \"c\"\nversion = \"1+5.3.1-0-g81034ce1\"\n", "c"), Some("1+5.3.1"));
         assert_eq!(locked_version("", "b"), None);
     }
 
