@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use super::startup::STARTUP;
 
 const FULL_ROUNDS: u32 = 5;
-const QUICK_ROUNDS: u32 = 2;
+const QUICK_ROUNDS: u32 = 3;
 const FULL_STARTUP_RUNS: u32 = 100;
 const QUICK_STARTUP_RUNS: u32 = 60;
 
@@ -68,7 +68,7 @@ pub struct Comparison {
     #[arg(long)]
     pub quick: bool,
 
-    /// Measured rounds [default: 5, with --quick 2]
+    /// Measured rounds [default: 5, with --quick 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: Option<u32>,
 
