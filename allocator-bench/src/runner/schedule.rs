@@ -51,6 +51,9 @@ impl Schedule<'_> {
         let runs = self.rounds.len() * results.rows.len() * results.contenders.len();
         let bar = ProgressBar::new(runs as u64).with_style(style());
         for (turn, &round) in self.rounds.iter().enumerate() {
+            if bar.is_hidden() {
+                eprintln!("round {} of {}", turn + 1, self.rounds.len());
+            }
             for row in 0..results.rows.len() {
                 for position in 0..results.contenders.len() {
                     let index = rotated(position, turn + row, results.contenders.len());
