@@ -1,28 +1,29 @@
 //! Every workload at a tiny scale: in this process under its own allocator, and in each child under that child's. The
 //! results are checked, never the times.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use allocator_bench::contender::Contender;
 use allocator_bench::sample::Sample;
 use allocator_bench::workload::{self, Workload};
 
 const TINY_SCALE: f64 = 0.002;
 
+fn directory() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_bench-system")).parent().expect("binaries lie in a directory")
+}
+
 /// The children that this set of features builds.
-const CHILDREN: &[&str] = &[
-    env!("CARGO_BIN_EXE_bench-antifreeze"),
-    env!("CARGO_BIN_EXE_bench-system"),
-    #[cfg(feature = "mimalloc")]
-    env!("CARGO_BIN_EXE_bench-mimalloc"),
-    #[cfg(feature = "snmalloc")]
-    env!("CARGO_BIN_EXE_bench-snmalloc"),
-];
+fn children() -> impl Iterator<Item = PathBuf> {
+    Contender::built().map(|contender| contender.bench_in(directory()))
+}
 
 fn thread_counts(workload: &Workload) -> impl Iterator<Item = usize> {
     [1, 2].into_iter().filter(|&threads| threads <= workload.max_threads)
 }
 
-fn child(binary: &str, args: &[&str]) -> Output {
+fn child(binary: &Path, args: &[&str]) -> Output {
     Command::new(binary).args(args).output().expect("the child can be started")
 }
 
@@ -41,13 +42,19 @@ fn every_child_computes_the_same() {
     for workload in &workload::ALL {
         for threads in thread_counts(workload) {
             let expected = (workload.run)(threads, TINY_SCALE);
-            for binary in CHILDREN {
-                let output = child(binary, &[workload.name, &threads.to_string(), &TINY_SCALE.to_string()]);
+            for binary in children() {
+                let output = child(&binary, &[workload.name, &threads.to_string(), &TINY_SCALE.to_string()]);
                 let report = String::from_utf8(output.stdout).expect("a report is text");
-                assert!(output.status.success(), "{binary} failed on {}", workload.name);
+                assert!(output.status.success(), "{} failed on {}", binary.display(), workload.name);
                 let sample: Sample = report.parse().expect("a report is a sample");
-                assert_eq!(sample.checksum, expected, "{binary} on {} with {threads} threads", workload.name);
-                assert!(sample.peak_rss_kib > 0, "{binary} reported no memory");
+                assert!(sample.final_rss_kib > 0 && sample.peak_rss_kib >= sample.final_rss_kib, "{sample:?}");
+                assert_eq!(
+                    sample.checksum,
+                    expected,
+                    "{} on {} with {threads} threads",
+                    binary.display(),
+                    workload.name
+                );
             }
         }
     }
@@ -55,19 +62,19 @@ fn every_child_computes_the_same() {
 
 #[test]
 fn empty_children_return_at_once() {
-    for binary in CHILDREN {
-        let empty = child(binary, &["--empty"]);
-        assert!(empty.status.success() && empty.stdout.is_empty(), "{binary} --empty");
-        let rss = child(binary, &["--rss"]);
+    for binary in children() {
+        let empty = child(&binary, &["--empty"]);
+        assert!(empty.status.success() && empty.stdout.is_empty(), "{} --empty", binary.display());
+        let rss = child(&binary, &["--rss"]);
         let peak_kib: u64 = String::from_utf8_lossy(&rss.stdout).trim().parse().expect("--rss prints a number");
-        assert!(peak_kib > 0, "{binary} --rss");
+        assert!(peak_kib > 0, "{} --rss", binary.display());
     }
 }
 
 #[test]
 fn children_refuse_bad_arguments() {
     for args in [&[] as &[&str], &["nothing", "1", "1"], &["churn", "0", "1"], &["churn", "1", "-1"]] {
-        let output = child(CHILDREN[0], args);
+        let output = child(&Contender::System.bench_in(directory()), args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("usage"), "{args:?}");
     }
