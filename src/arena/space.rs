@@ -9,7 +9,7 @@ use core::ptr::NonNull;
 use super::frontier::Frontier;
 use super::layout::BUCKETS;
 use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use crate::limits::{CHUNK_BYTES, FIRST_WIDE_CHUNKS, SLICE_BYTES, SLICES_PER_CHUNK};
+use crate::limits::{CHUNK_BYTES, SLICE_BYTES, SLICES_PER_CHUNK};
 use crate::lockfree::hint_set::HintSet;
 use crate::lockfree::slice_bitmap::{ChunkState, Claim, SliceBitmap};
 use crate::os::{Kernel, Os};
@@ -210,8 +210,9 @@ impl Space {
 
     fn allocate_in_chunk<O: Os>(&self, kernel: &Kernel<O>, count: Slices, align: u32) -> Option<Run> {
         let [first_count, first_used] = self.frontier.first_chunks();
-        let small_program = first_used < FIRST_WIDE_CHUNKS.min(first_count);
-        let in_first = count.0 == 1 || small_program;
+        // A program that has used all of the small pages is no longer small: what is free among them is for slabs of
+        // one slice, which make up a chunk's rest best.
+        let in_first = count.0 == 1 || first_used < first_count;
         let lowest = if in_first { 0 } else { self.frontier.blocks_start() as usize };
         self.search(lowest, TRIES_PER_BUCKET, count, align)
             .or_else(|| self.claim_fresh(kernel, in_first, count, align))

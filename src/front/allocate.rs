@@ -12,7 +12,7 @@ use core::ptr::{NonNull, copy_nonoverlapping, null_mut, write_bytes};
 
 use crate::arena::{Found, Reservation, RoomIndex, pointer_at};
 use crate::fatal::{fatal, misused};
-use crate::limits::{CHUNK_BYTES, GROWING_BYTES_MIN, HUGE_BYTES_MIN, WASTE_DIVISOR};
+use crate::limits::{CARVE_BYTES, CHUNK_BYTES, GROWING_BYTES_MIN, HUGE_BYTES_MIN, WASTE_DIVISOR};
 use crate::lockfree::room_word::RoomState;
 use crate::os::Os;
 use crate::span::large::{self, Block};
@@ -58,7 +58,7 @@ fn owner_of_slice<O: Os>(engine: &Engine<O>, slab: &'static Slab, block: usize, 
 
 /// Who holds `block`. `None` if it is not into memory of this allocator; ends the process, in the name of `call`, if it
 /// is and is no block's address.
-#[inline]
+#[inline(always)]
 fn owner_of<O: Os>(engine: &Engine<O>, block: usize, call: &'static str) -> Option<Owner> {
     if let Some(header) = engine.arena().block_space().header_of(block) {
         // SAFETY: headers that `header_of` gives are committed.
@@ -125,27 +125,32 @@ pub(crate) fn allocate<O: Os>(engine: &Engine<O>, heap: &Heap, layout: Layout) -
     }
 }
 
+/// Makes a block that the heap has just given for a request of `bytes` read as zeroes.
+#[inline(always)]
+pub(super) fn zeroed(heap: &Heap, class: Class, block: usize, bytes: usize) -> *mut u8 {
+    let base = pointer_at(block);
+    // SAFETY: the block holds `bytes`, and no less than a word, and is the caller's alone.
+    unsafe {
+        if heap.pops_zeroed(class) {
+            base.cast::<usize>().write(0);
+        } else {
+            write_bytes(base, 0, bytes);
+        }
+    }
+    base
+}
+
 /// Like [`allocate`], with every byte zero. Known zero memory is not written again.
 #[inline(always)]
 pub(crate) fn allocate_zeroed<O: Os>(engine: &Engine<O>, heap: &Heap, layout: Layout) -> *mut u8 {
-    let (base, zeroed_from) = match Class::holding_aligned(layout.size(), layout.align()) {
-        Some(class) => {
-            let Some(block) = heap.take(engine, class) else { return null_mut() };
-            let base = pointer_at(block);
-            if heap.pops_zeroed(class) {
-                // SAFETY: a block holds more than a word, and is the caller's alone.
-                unsafe { base.cast::<usize>().write(0) };
-                return base;
-            }
-            (base, usize::MAX)
-        }
-        None => match allocate_large(engine, layout.size(), layout.align(), true) {
-            Some(block) => (block.base.as_ptr(), block.zeroed_from),
-            None => return null_mut(),
-        },
-    };
+    if let Some(class) = Class::holding_aligned(layout.size(), layout.align()) {
+        let block = heap.take(engine, class);
+        return block.map_or(null_mut(), |block| zeroed(heap, class, block, layout.size()));
+    }
+    let Some(block) = allocate_large(engine, layout.size(), layout.align(), true) else { return null_mut() };
+    let base = block.base.as_ptr();
     // SAFETY: the block holds `layout.size()` bytes and is the caller's alone.
-    unsafe { write_bytes(base, 0, layout.size().min(zeroed_from)) };
+    unsafe { write_bytes(base, 0, layout.size().min(block.zeroed_from)) };
     base
 }
 
@@ -215,6 +220,7 @@ pub(super) unsafe fn deallocate_slow<O: Os>(engine: &Engine<O>, heap: &Heap, blo
 
 /// Who holds `block`. `None` if it is not into memory of this allocator; ends the process, in the name of `call`, if it
 /// is and is not the start of a block, or that of a huge one that is free.
+#[inline(always)]
 pub(super) fn owner_of_start<O: Os>(engine: &Engine<O>, block: usize, call: &'static str) -> Option<Owner> {
     let owner = owner_of(engine, block, call)?;
     let is_start = match owner {
@@ -253,6 +259,7 @@ pub(crate) unsafe fn reallocate<O: Os>(
 /// The same with the block's owner at hand.
 /// # Safety
 /// As [`reallocate`], and the block is of this owner.
+#[inline(always)]
 pub(super) unsafe fn reallocate_of<O: Os>(
     engine: &Engine<O>,
     heap: &Heap,
@@ -307,8 +314,10 @@ unsafe fn move_block<O: Os>(
 ) -> *mut u8 {
     let align = layout.align();
     let grows = bytes > layout.size();
-    // A block that grows by small steps is given a quarter more than it had, so that a run of steps costs few copies.
-    let stepwise = if grows { bytes.max(layout.size() + layout.size() / 4) } else { bytes };
+    // A block that grows by small steps is given more than it asks for, so that a run of steps costs few copies: half
+    // of what it had, from where pages that are not written to cost nothing, else a quarter.
+    let more = layout.size() / if layout.size() < CARVE_BYTES { 4 } else { 2 };
+    let stepwise = if grows { bytes.max(layout.size() + more) } else { bytes };
     let class = Class::holding_aligned(stepwise, align).or_else(|| Class::holding_aligned(bytes, align));
     let target = match class {
         Some(class) => heap.take(engine, class).map(pointer_at),

@@ -242,6 +242,12 @@ impl Antifreeze {
     fn allocate_uncommon(&self, layout: Layout) -> *mut u8 {
         self.with_heap(|heap| allocate::allocate(&ENGINE, heap, layout))
     }
+
+    /// The same for blocks that read as zeroes.
+    #[inline(never)]
+    fn allocate_zeroed_uncommon(&self, layout: Layout) -> *mut u8 {
+        self.with_heap(|heap| allocate::allocate_zeroed(&ENGINE, heap, layout))
+    }
 }
 
 // SAFETY: 1. Blocks are distinct, live until freed, at least as large and as aligned as the layout asks.
@@ -264,7 +270,13 @@ unsafe impl GlobalAlloc for Antifreeze {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        self.with_heap(|heap| allocate::allocate_zeroed(&ENGINE, heap, layout))
+        let heap = tls::heap();
+        if let Some(class) = Class::common(layout.size(), layout.align())
+            && let Some(block) = heap.pop(class)
+        {
+            return allocate::zeroed(heap, class, block, layout.size());
+        }
+        self.allocate_zeroed_uncommon(layout)
     }
 
     #[inline(never)]

@@ -389,8 +389,15 @@ impl Slab {
         !self.has_free() && self.remote.is_empty() && !self.can_carve()
     }
 
-    fn capacity(&self) -> u32 {
+    /// Blocks that the slab has room for.
+    pub(crate) fn capacity(&self) -> u32 {
         self.class().map_or(0, |class| class.shape().capacity)
+    }
+
+    /// Owner: blocks that are free, with those not carved yet and those that other threads have freed.
+    pub(crate) fn free_blocks(&self) -> u32 {
+        // Relaxed: the owner's own.
+        self.capacity() + self.remote.count() - self.used.load(Ordering::Relaxed)
     }
 
     /// Owner: whether there are blocks to carve.

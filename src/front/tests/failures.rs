@@ -254,16 +254,15 @@ fn the_ready_mode_never_calls_the_kernel_for_memory_again() {
 fn a_refused_step_ahead_of_need_is_left_alone_for_a_while() {
     let (engine, heap) = started(FakeOs::new(), Commit::Stepped);
     let grown = allocate(engine, heap, layout(40 * MIB));
-    let small = (0..1280).map(|_| allocate(engine, heap, layout(8 << 10)));
-    let blocks: Vec<_> = (0..32).map(|_| allocate(engine, heap, layout(2 * MIB))).chain(small).collect();
+    let blocks: Vec<_> = (0..32).map(|_| allocate(engine, heap, layout(2 * MIB))).collect();
     // SAFETY: the block is live with this layout, and stays where it is.
     let same = unsafe { reallocate(engine, heap, NonNull::new(grown).unwrap(), layout(40 * MIB), 50 * MIB) };
     assert!(same == grown && blocks.iter().all(|block| !block.is_null()));
     os(engine).fail_next(usize::MAX);
     let calls = os(engine).calls();
     live(engine, Nanos::from_millis(500));
-    // One each for the steps of small pages, of hugepages and of the room.
-    assert_eq!(os(engine).calls() - calls, 3);
+    // One each for the steps of hugepages and of the room.
+    assert_eq!(os(engine).calls() - calls, 2);
     // A second later, and when the kernel agrees, both are taken, and the program needs no call for twice as much.
     os(engine).fail_from.store(usize::MAX, Ordering::SeqCst);
     os(engine).advance(Nanos::from_millis(1001));
@@ -272,7 +271,7 @@ fn a_refused_step_ahead_of_need_is_left_alone_for_a_while() {
     assert_eq!(same, grown);
     live(engine, Nanos::from_millis(500));
     let commit = engine.arena().kernel().counters().snapshot().commit;
-    assert_eq!((commit.governor.calls, commit.governor.errors), (6, 3));
+    assert_eq!((commit.governor.calls, commit.governor.errors), (4, 2));
     let blocks: Vec<_> = (0..30).map(|_| allocate(engine, heap, layout(2 * MIB))).collect();
     assert!(blocks.iter().all(|block| !block.is_null()));
     assert_eq!(engine.arena().kernel().counters().snapshot().commit.application, commit.application);
