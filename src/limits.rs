@@ -56,9 +56,9 @@ pub(crate) const PARTIAL_HEAP_BYTES_MAX: usize = 4 << 20;
 /// threads that pass blocks around kept 1.9 GiB for 150 MiB of blocks, and were slower for it; at 8 MiB, two threads
 /// with 20 MiB of blocks each passed their slabs through the pool all the time.
 pub(crate) const PARTIAL_OWN_BYTES_MAX: usize = 16 << 20;
-/// A heap that allocates from a slab of blocks up to this size keeps it when the last block is freed. Slabs of larger
-/// blocks, of which there are 32 sizes, would be 18 MiB for each thread that has once used all of them, in hugepages or
-/// not; a visit to the arena costs a small part of what it takes to write such a block.
+/// A heap that allocates from a slab of blocks up to this size keeps it when the last block is freed; of slabs of
+/// larger blocks, the last two. There are 32 sizes of those: a slab of each would be 18 MiB for each thread that has
+/// once used them all, in hugepages or not.
 pub(crate) const EMPTY_SLAB_BLOCK_BYTES_MAX: usize = 32 << 10;
 /// Least time between two looks of the background thread through the pool, in nanoseconds: each look takes every slab
 /// of a class in hand for a moment.

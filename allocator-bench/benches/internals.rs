@@ -39,5 +39,25 @@ fn purge_batches(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group! { name = benches; config = common::criterion(); targets = size_classes, purge_batches }
+/// The governor's work for gigabytes that are given back or made warm, without what the kernel takes for it.
+fn governor_steps(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("governor");
+    let pretended = internals::Pretended::start().expect("there is address space");
+    for chunks in [16, 128] {
+        group.throughput(Throughput::Bytes((chunks * CHUNK_BYTES) as u64));
+        group.bench_function(BenchmarkId::new("give_back", chunks), |bencher| {
+            bencher.iter(|| pretended.give_back(black_box(chunks)).expect("all comes back"));
+        });
+        group.bench_function(BenchmarkId::new("warm", chunks), |bencher| {
+            bencher.iter(|| pretended.warm(black_box((chunks * CHUNK_BYTES) as u64)).expect("all becomes warm"));
+        });
+    }
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = common::criterion();
+    targets = size_classes, purge_batches, governor_steps
+}
 criterion_main!(benches);

@@ -327,6 +327,11 @@ impl<O: Os> Arena<O> {
         }
     }
 
+    /// Whether a request has lately met no memory.
+    pub(crate) fn is_short(&self) -> bool {
+        self.shortage.stands()
+    }
+
     /// Tells the governor that there is no memory for a request of `bytes`, so that it gives up what it keeps ahead of
     /// need: once in a while, and not for requests that no machine like this could serve.
     fn note_shortage(&self, bytes: usize) {

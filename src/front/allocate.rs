@@ -314,8 +314,9 @@ unsafe fn move_block<O: Os>(
 ) -> *mut u8 {
     let align = layout.align();
     let grows = bytes > layout.size();
-    // A block that grows by small steps is given more than it asks for, so that a run of steps costs few copies: half
-    // of what it had, from where pages that are not written to cost nothing, else a quarter.
+    // A block that grows by small steps is given more than it asks for, so that a run of steps costs few copies: a
+    // quarter of what it had; half from a page on, where copies cost more, and some of what is not written to costs
+    // nothing.
     let more = layout.size() / if layout.size() < CARVE_BYTES { 4 } else { 2 };
     let stepwise = if grows { bytes.max(layout.size() + more) } else { bytes };
     let class = Class::holding_aligned(stepwise, align).or_else(|| Class::holding_aligned(bytes, align));

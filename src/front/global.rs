@@ -40,7 +40,8 @@ static FORK_NOTED: AtomicBool = AtomicBool::new(false);
 /// Allocation returns null when there is no memory, and nothing is lost then. A free of a pointer that is not from
 /// here, that is not the start of a block, or whose block is free already ends the process with a line on standard
 /// error that names the pointer: always for blocks over 512 KiB, and for smaller ones unless the block has been handed
-/// out again in the meantime, which no allocator can tell. Writing past the end of a block is not caught.
+/// out again in the meantime, which no allocator can tell, or its second word has been written to. Writing past the end
+/// of a block is not caught.
 ///
 /// # Options
 ///

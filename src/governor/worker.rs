@@ -117,7 +117,7 @@ impl Governor {
             warm_first: true,
             scatters: false,
             begun: false,
-            random: kernel.os().secret() as u64 | 1,
+            random: kernel.os().secrets()[0] as u64,
         };
         // SAFETY: no other thread is there, by the caller's promise.
         unsafe { *self.memory.get() = Some(memory) };

@@ -208,8 +208,8 @@ impl Os for FakeOs {
         self.facts
     }
 
-    fn secret(&self) -> usize {
-        0x1234_5678_9abc_def1
+    fn secrets(&self) -> [usize; 2] {
+        [0x1234_5678_9abc_def1, 0xfedc_ba98_7654_3211]
     }
 
     fn reserve(&self, bytes: usize) -> Result<NonNull<u8>, OsError> {

@@ -125,19 +125,24 @@ impl Os for Linux {
         }
     }
 
-    fn secret(&self) -> usize {
+    fn secrets(&self) -> [usize; 2] {
         // SAFETY: getauxval(3) reads a table; AT_RANDOM names 16 random bytes that the kernel put on the stack.
         let bytes = unsafe {
             let address = libc::getauxval(libc::AT_RANDOM) as usize;
             core::ptr::with_exposed_provenance::<[u8; 16]>(address).as_ref()
         };
-        // The C library makes its own secrets of the same bytes: folding both halves into one lets nobody compute back.
         let (low, high) = bytes.map_or((0x5bd1_e995_9d2c_5681, 0), |bytes| {
             let word = u128::from_le_bytes(*bytes);
             (word as u64, (word >> 64) as u64)
         });
-        let mixed = low.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ high.rotate_left(23).wrapping_mul(0xd6e8_feb8_6659_fd93);
-        (mixed ^ mixed >> 29) as usize | 1
+        // The C library makes its own secrets of the same bytes: folding both halves into each word lets nobody compute
+        // back, nor from one word to the other.
+        let fold = |low: u64, high: u64| {
+            let mixed =
+                low.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ high.rotate_left(23).wrapping_mul(0xd6e8_feb8_6659_fd93);
+            (mixed ^ mixed >> 29) as usize | 1
+        };
+        [fold(low, high), fold(high, low.rotate_left(37))]
     }
 
     fn reserve(&self, bytes: usize) -> Result<NonNull<u8>, OsError> {

@@ -5,9 +5,13 @@
 
 pub(crate) mod cgroup;
 pub(crate) mod environ;
-#[cfg(test)]
+#[cfg(any(test, feature = "bench-internals"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "benchmarks use a part of what tests do"))]
+#[cfg_attr(not(test), allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 pub(crate) mod fake;
-#[cfg(test)]
+#[cfg(any(test, feature = "bench-internals"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "benchmarks use a part of what tests do"))]
+#[cfg_attr(not(test), allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 mod fake_files;
 mod files;
 pub(crate) mod hugetlb;
@@ -90,8 +94,8 @@ pub(crate) trait Os: Sync {
     /// Page size, memory, limits. Two to three system calls, none of which takes mmap_lock.
     fn facts(&self) -> Facts;
 
-    /// A random word that differs from process to process. No system call.
-    fn secret(&self) -> usize;
+    /// Two random words that differ from process to process, neither of which tells the other. No system call.
+    fn secrets(&self) -> [usize; 2];
 
     /// Takes `bytes` of address space without access. Linux: `mmap(PROT_NONE, MAP_NORESERVE)`; takes mmap_lock for
     /// writing, some µs whatever the size.

@@ -115,9 +115,9 @@ pub(crate) struct Secret {
 }
 
 impl Secret {
-    /// From random bits; from zero, for heaps that have no blocks.
-    pub(crate) const fn new(bits: usize) -> Self {
-        Secret { link: bits, mark: bits.rotate_left(usize::BITS / 2) }
+    /// From random words; from zeroes, for heaps that have no blocks.
+    pub(crate) const fn new([link, mark]: [usize; 2]) -> Self {
+        Secret { link, mark }
     }
 }
 
@@ -170,7 +170,7 @@ pub(crate) const fn is_end(block: usize) -> bool {
 }
 
 impl Slab {
-    /// The header at an address that `Primary::header_of` of the arena or [`Slab::of_slice`] computed.
+    /// The header at an address that `BlockSpace::header_of` of the arena or [`Slab::of_slice`] computed.
     /// # Safety
     /// `address` is that of a committed header of a reservation.
     #[inline(always)]
@@ -392,6 +392,12 @@ impl Slab {
     /// Blocks that the slab has room for.
     pub(crate) fn capacity(&self) -> u32 {
         self.class().map_or(0, |class| class.shape().capacity)
+    }
+
+    /// Owner: whether the program holds no block of it, and no list of a heap.
+    pub(crate) fn is_unused(&self) -> bool {
+        // Relaxed: the owner's own.
+        self.used.load(Ordering::Relaxed) == 0
     }
 
     /// Owner: blocks that are free, with those not carved yet and those that other threads have freed.

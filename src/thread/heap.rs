@@ -26,6 +26,9 @@ use crate::span::size_class::{CLASS_COUNT, Class};
 use crate::span::slab::{Secret, Slab, clear_mark, is_end, looks_free, read_link, write_link};
 use crate::units::Slices;
 
+/// Empty slabs of large blocks that a heap keeps: a thread that takes and frees one buffer, or two in turn, does so
+/// without a visit to the arena.
+const EMPTY_SLABS_KEPT: usize = 2;
 /// Slabs that a heap has kept and looks at, at most, before it takes another one.
 const LOOKS_AT_PARTIAL_MAX: u32 = 4;
 /// What part of a kept slab's blocks has to be free for the heap to allocate from it while there is memory.
@@ -38,7 +41,7 @@ const NO_BLOCKS: usize = 1;
 struct Bin {
     /// The slab that the list comes from; null for none.
     slab: Cell<*const Slab>,
-    /// Whether the blocks on the list read as zeroes but for their link.
+    /// Whether the blocks on the list read as zeroes but for link and mark.
     zeroed: Cell<bool>,
     /// Other slabs of the heap with free blocks.
     partial: SlabQueue,
@@ -62,6 +65,9 @@ pub(crate) struct Heap {
     block_space: Cell<BlockSpace>,
     /// Bytes of all slabs in the queues of the bins.
     partial_bytes: Cell<usize>,
+    /// Classes of blocks over [`EMPTY_SLAB_BLOCK_BYTES_MAX`] whose slabs became empty last, the latest first; one more
+    /// than their numbers, 0 for none.
+    emptied: [Cell<u8>; EMPTY_SLABS_KEPT],
     bins: [Bin; CLASS_COUNT],
     /// Link in the stack of heaps without thread.
     link: AtomicU64,
@@ -81,9 +87,10 @@ static_assertions::const_assert!(size_of::<Heap>() <= HEAP_BYTES);
 pub(super) static STAND_INS: [Heap; 2] = [const {
     Heap {
         free: [const { Cell::new(NO_BLOCKS) }; CLASS_COUNT],
-        secret: Cell::new(Secret::new(0)),
+        secret: Cell::new(Secret::new([0; 2])),
         block_space: Cell::new(BlockSpace::NONE),
         partial_bytes: Cell::new(0),
+        emptied: [const { Cell::new(0) }; EMPTY_SLABS_KEPT],
         bins: [const { Bin::new() }; CLASS_COUNT],
         link: AtomicU64::new(0),
     }
@@ -206,6 +213,8 @@ impl Heap {
                 bin.slab.set(null());
             }
             let next = self.pop_worthwhile(bin).or_else(|| engine.pool().take(class, self.address()));
+            // Where memory is short, what the heap has comes before what it would have to wait for.
+            let next = next.or_else(|| if engine.arena().is_short() { self.pop_partial(bin) } else { None });
             let slab = next.or_else(|| self.fresh(engine, class)).or_else(|| self.pop_partial(bin))?;
             // What the slab before left: a nested call may have put one there.
             self.look_at_block_space(engine);
@@ -264,16 +273,38 @@ impl Heap {
         let Some(class) = slab.class() else { return };
         let bin = self.bin(class);
         if core::ptr::eq(bin.slab.get(), slab) {
-            if class.shape().block_bytes as usize <= EMPTY_SLAB_BLOCK_BYTES_MAX {
+            if class.shape().block_bytes as usize > EMPTY_SLAB_BLOCK_BYTES_MAX {
+                self.keep_empty(engine, class);
+            }
+            return;
+        }
+        bin.partial.remove(slab);
+        self.partial_bytes.set(self.partial_bytes.get() - slab.slices().in_bytes());
+        pool::release(engine.arena(), slab);
+    }
+
+    /// Keeps the empty slab that the heap allocates from in `class`, and gives back the one that became empty longest
+    /// ago, unless it is in use again.
+    fn keep_empty<O: Os>(&self, engine: &Engine<O>, class: Class) {
+        let mut moved = class.index() as u8 + 1;
+        for place in &self.emptied {
+            let before = place.replace(moved);
+            if before == class.index() as u8 + 1 {
                 return;
             }
+            moved = before;
+        }
+        let Some(oldest) = moved.checked_sub(1).and_then(Class::from_index) else { return };
+        let bin = self.bin(oldest);
+        // SAFETY: a bin's slab is null or a header, which lives for ever.
+        if let Some(slab) = unsafe { bin.slab.get().as_ref() }
+            && slab.is_unused()
+        {
             // Blocks on the list count as used: there are none.
             bin.slab.set(null());
-        } else {
-            bin.partial.remove(slab);
-            self.partial_bytes.set(self.partial_bytes.get() - slab.slices().in_bytes());
+            bin.credit.set(bin.credit.get().saturating_sub(1));
+            pool::release(engine.arena(), slab);
         }
-        pool::release(engine.arena(), slab);
     }
 
     /// Keeps a slab with free blocks, or gives it to all if this heap has many: more than a little, and more than it
@@ -286,7 +317,12 @@ impl Heap {
         let has_little = class_bytes < PARTIAL_CLASS_BYTES_MAX && heap_bytes < PARTIAL_HEAP_BYTES_MAX;
         let has_credit = bin.credit.get() > 0 && heap_bytes < PARTIAL_OWN_BYTES_MAX;
         if !has_little && !has_credit {
-            return engine.put_in_pool(slab, class);
+            // The one that has waited longest has most blocks free: it is worth most to whoever takes it.
+            let longest = bin.partial.pop();
+            if longest.is_some() {
+                bin.partial.push(slab);
+            }
+            return engine.put_in_pool(longest.unwrap_or(slab), class);
         }
         bin.credit.set(bin.credit.get().saturating_sub(1));
         bin.partial.push(slab);
@@ -356,7 +392,7 @@ impl Heap {
     }
 
     /// Frees a block of a slab of this heap that did not pass the fast path's checks: ends the process if it is not a
-    /// block, or free already; frees it if its contents only looked like a link.
+    /// block, or free already; frees it if its contents only looked like a mark.
     #[cold]
     #[inline(never)]
     fn free_doubtful<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab, block: usize) {
