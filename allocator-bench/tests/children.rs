@@ -1,21 +1,15 @@
 //! The binaries of every allocator of this build: each probe times what is called, and wrong arguments are refused.
 //! That each plays every workload is the matter of `workloads`.
 
-use std::path::Path;
-use std::process::{Command, Output};
+mod common;
+
+use std::process::Output;
 
 use allocator_bench::contender::Contender;
 use allocator_bench::latency::{Call, Latencies, parse_latencies};
+use common::{directory, run};
 
 const SCALE: f64 = 0.002;
-
-fn directory() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_bench-system")).parent().expect("binaries lie in a directory")
-}
-
-fn run(binary: &Path, args: &[&str]) -> Output {
-    Command::new(binary).args(args).output().expect("the child can be started")
-}
 
 fn report(output: &Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

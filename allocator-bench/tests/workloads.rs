@@ -1,18 +1,16 @@
 //! Every workload at a tiny scale: in this process under its own allocator, and in each child under that child's. The
 //! results are checked, never the times.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod common;
+
+use std::path::PathBuf;
 
 use allocator_bench::contender::Contender;
 use allocator_bench::sample::Sample;
 use allocator_bench::workload::{self, Workload};
+use common::{directory, run};
 
 const TINY_SCALE: f64 = 0.002;
-
-fn directory() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_bench-system")).parent().expect("binaries lie in a directory")
-}
 
 /// The children that this set of features builds.
 fn children() -> impl Iterator<Item = PathBuf> {
@@ -21,10 +19,6 @@ fn children() -> impl Iterator<Item = PathBuf> {
 
 fn thread_counts(workload: &Workload) -> impl Iterator<Item = usize> {
     [1, 2].into_iter().filter(|&threads| threads <= workload.max_threads)
-}
-
-fn child(binary: &Path, args: &[&str]) -> Output {
-    Command::new(binary).args(args).output().expect("the child can be started")
 }
 
 #[test]
@@ -43,7 +37,7 @@ fn every_child_computes_the_same() {
         for threads in thread_counts(workload) {
             let expected = (workload.run)(threads, TINY_SCALE);
             for binary in children() {
-                let output = child(&binary, &[workload.name, &threads.to_string(), &TINY_SCALE.to_string()]);
+                let output = run(&binary, &[workload.name, &threads.to_string(), &TINY_SCALE.to_string()]);
                 let report = String::from_utf8(output.stdout).expect("a report is text");
                 assert!(output.status.success(), "{} failed on {}", binary.display(), workload.name);
                 let sample: Sample = report.parse().expect("a report is a sample");
@@ -63,9 +57,9 @@ fn every_child_computes_the_same() {
 #[test]
 fn empty_children_return_at_once() {
     for binary in children() {
-        let empty = child(&binary, &["--empty"]);
+        let empty = run(&binary, &["--empty"]);
         assert!(empty.status.success() && empty.stdout.is_empty(), "{} --empty", binary.display());
-        let rss = child(&binary, &["--rss"]);
+        let rss = run(&binary, &["--rss"]);
         let peak_kib: u64 = String::from_utf8_lossy(&rss.stdout).trim().parse().expect("--rss prints a number");
         assert!(peak_kib > 0, "{} --rss", binary.display());
     }
@@ -74,7 +68,7 @@ fn empty_children_return_at_once() {
 #[test]
 fn children_refuse_bad_arguments() {
     for args in [&[] as &[&str], &["nothing", "1", "1"], &["churn", "0", "1"], &["churn", "1", "-1"]] {
-        let output = child(&Contender::System.bench_in(directory()), args);
+        let output = run(&Contender::System.bench_in(directory()), args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("usage"), "{args:?}");
     }

@@ -1,5 +1,7 @@
 //! A kernel for tests: real address space, scripted failures, a log of what was asked, a clock that is turned by hand.
 
+mod files;
+
 extern crate std;
 
 use core::ffi::{CStr, c_void};
@@ -7,7 +9,8 @@ use core::ptr::NonNull;
 use std::sync::Mutex;
 use std::vec::Vec;
 
-use super::fake_files::FakeFiles;
+use files::FakeFiles;
+
 use super::{Advice, Facts, Limit, Linux, Os, OsError, RELEASE_BYTES, Range};
 use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::limits::CHUNK_BYTES;

@@ -9,10 +9,6 @@ pub(crate) mod environ;
 #[cfg_attr(not(test), expect(dead_code, reason = "benchmarks use a part of what tests do"))]
 #[cfg_attr(not(test), allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 pub(crate) mod fake;
-#[cfg(any(test, feature = "bench-internals"))]
-#[cfg_attr(not(test), expect(dead_code, reason = "benchmarks use a part of what tests do"))]
-#[cfg_attr(not(test), allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
-mod fake_files;
 mod files;
 pub(crate) mod hugetlb;
 mod kernel;

@@ -46,11 +46,9 @@ impl SlabQueue {
         self.count.set(self.count.get() + 1);
     }
 
-    /// Takes the first slab.
-    pub(crate) fn pop(&self) -> Option<&'static Slab> {
-        let slab = follow(self.first.get())?;
-        self.remove(slab);
-        Some(slab)
+    /// The first slab.
+    pub(crate) fn first(&self) -> Option<&'static Slab> {
+        follow(self.first.get())
     }
 
     /// Takes `slab` out; it must be in this queue.

@@ -216,8 +216,8 @@ impl Heap {
             // Where memory is short, what the heap has comes before what it would have to wait for.
             let next = next.or_else(|| if engine.arena().is_short() { self.pop_partial(bin) } else { None });
             let slab = next.or_else(|| self.fresh(engine, class)).or_else(|| self.pop_partial(bin))?;
-            // What the slab before left: a nested call may have put one there.
             self.look_at_block_space(engine);
+            // What the slab before left: a nested call may have put one there.
             if bin.slab.get().is_null() {
                 bin.slab.set(from_ref(slab));
                 bin.credit.set(bin.credit.get().saturating_add(1));
@@ -278,21 +278,20 @@ impl Heap {
             }
             return;
         }
-        bin.partial.remove(slab);
-        self.partial_bytes.set(self.partial_bytes.get() - slab.slices().in_bytes());
+        self.remove_partial(bin, slab);
         pool::release(engine.arena(), slab);
     }
 
     /// Keeps the empty slab that the heap allocates from in `class`, and gives back the one that became empty longest
     /// ago, unless it is in use again.
     fn keep_empty<O: Os>(&self, engine: &Engine<O>, class: Class) {
-        let mut moved = class.index() as u8 + 1;
+        let entry = class.index() as u8 + 1;
+        let mut moved = entry;
         for place in &self.emptied {
-            let before = place.replace(moved);
-            if before == class.index() as u8 + 1 {
+            moved = place.replace(moved);
+            if moved == entry {
                 return;
             }
-            moved = before;
         }
         let Some(oldest) = moved.checked_sub(1).and_then(Class::from_index) else { return };
         let bin = self.bin(oldest);
@@ -318,15 +317,12 @@ impl Heap {
         let has_credit = bin.credit.get() > 0 && heap_bytes < PARTIAL_OWN_BYTES_MAX;
         if !has_little && !has_credit {
             // The one that has waited longest has most blocks free: it is worth most to whoever takes it.
-            let longest = bin.partial.pop();
-            if longest.is_some() {
-                bin.partial.push(slab);
-            }
-            return engine.put_in_pool(longest.unwrap_or(slab), class);
+            let Some(longest) = self.pop_partial(bin) else { return engine.put_in_pool(slab, class) };
+            self.push_partial(bin, slab);
+            return engine.put_in_pool(longest, class);
         }
         bin.credit.set(bin.credit.get().saturating_sub(1));
-        bin.partial.push(slab);
-        self.partial_bytes.set(heap_bytes + bytes);
+        self.push_partial(bin, slab);
     }
 
     /// Takes the next slab that this heap has kept and that has an eighth of its blocks free, of the first few.
@@ -335,21 +331,32 @@ impl Heap {
     /// nobody, so that each free and each request took the long way. An eighth of what a heap keeps is the price.
     fn pop_worthwhile(&self, bin: &Bin) -> Option<&'static Slab> {
         for _ in 0..bin.partial.count().min(LOOKS_AT_PARTIAL_MAX) {
-            let slab = bin.partial.pop()?;
+            let slab = self.pop_partial(bin)?;
             if slab.free_blocks() * WORTHWHILE_DIVISOR >= slab.capacity() {
-                self.partial_bytes.set(self.partial_bytes.get() - slab.slices().in_bytes());
                 return Some(slab);
             }
-            bin.partial.push(slab);
+            self.push_partial(bin, slab);
         }
         None
     }
 
+    /// Keeps a slab with free blocks.
+    fn push_partial(&self, bin: &Bin, slab: &'static Slab) {
+        bin.partial.push(slab);
+        self.partial_bytes.set(self.partial_bytes.get() + slab.slices().in_bytes());
+    }
+
     /// Takes the next slab with free blocks that this heap has kept.
     fn pop_partial(&self, bin: &Bin) -> Option<&'static Slab> {
-        let slab = bin.partial.pop()?;
-        self.partial_bytes.set(self.partial_bytes.get() - slab.slices().in_bytes());
+        let slab = bin.partial.first()?;
+        self.remove_partial(bin, slab);
         Some(slab)
+    }
+
+    /// Takes out a slab that this heap has kept.
+    fn remove_partial(&self, bin: &Bin, slab: &Slab) {
+        bin.partial.remove(slab);
+        self.partial_bytes.set(self.partial_bytes.get() - slab.slices().in_bytes());
     }
 
     /// Frees a block of a slab that this heap does not own. Checks what the fast path checks.

@@ -10,7 +10,7 @@ use std::string::String;
 use std::sync::{Mutex, MutexGuard};
 use std::vec::Vec;
 
-use super::OsError;
+use crate::os::OsError;
 
 /// The fake files.
 pub(crate) struct FakeFiles {
