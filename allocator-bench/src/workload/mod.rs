@@ -41,7 +41,7 @@ impl Workload {
         description: &'static str,
         run: fn(usize, f64) -> u64,
     ) -> Workload {
-        Workload { name, group, description, max_threads: usize::MAX, quick_scale: 0.2, growing_mib: 0, run }
+        Workload { name, group, description, max_threads: usize::MAX, quick_scale: 0.15, growing_mib: 0, run }
     }
 }
 

@@ -27,11 +27,11 @@ pub(super) const ROWS: [Workload; 9] = [
     row("zeroed", "zeroed blocks of 64 B to 64 KiB, 200 alive", zeroed::run),
     Workload {
         max_threads: 1,
-        quick_scale: 0.25,
+        quick_scale: 0.125,
         growing_mib: 8192,
         ..row(
             "vec_grow",
-            "one vector grown from 1 MiB to 4 GiB (1 GiB in quick mode), on one thread only",
+            "one vector grown from 1 MiB to 4 GiB (512 MiB in quick mode), on one thread only",
             vec_grow::run,
         )
     },
