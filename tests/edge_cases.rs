@@ -477,7 +477,10 @@ fn usable_size() {
         // SAFETY: the block is live and of this allocator.
         let usable = unsafe { antifreeze::usable_size(block.base) };
         assert!(usable >= bytes, "{usable} of {bytes} bytes are usable");
-        assert!(usable <= bytes + bytes / 4 + 16 || bytes <= 128 || bytes > 512 * KIB, "{usable} bytes for {bytes}");
+        assert!(
+            usable <= bytes + bytes / 4 + 128 + 16 || bytes <= 128 || bytes > 512 * KIB,
+            "{usable} bytes for {bytes}"
+        );
         assert!(usable <= bytes + bytes / 8 + 64 * KIB, "{usable} bytes for {bytes}");
         // SAFETY: what is usable may be used.
         unsafe { block.base.add(usable - 1).write(1) };

@@ -3,6 +3,12 @@
 //!
 //! Classes are 16 bytes apart up to 128, four to a doubling up to 32 KiB (as in jemalloc and mimalloc: at most 20 % of
 //! a block is lost to rounding), eight to a doubling up to 512 KiB, where it is at most 11 %.
+//!
+//! Blocks of the classes between 4 and 128 KiB that are no powers of two are 128 bytes larger than that. Otherwise they
+//! all would lie at multiples of 1 KiB or more, the same places in many of them would share a few sets of the
+//! processor's caches, and a program that fills several of them side by side would wait for each byte (three times as
+//! long as otherwise; jemalloc puts large blocks at random cache lines for that reason). Powers of two stay what they
+//! are: programs ask for them often, and aligned to pages; growing blocks avoid them.
 
 use crate::limits::{BLOCK_ALIGN_BYTES, SLAB_BLOCK_BYTES_MAX, SLICE_BYTES};
 
@@ -16,6 +22,15 @@ const QUARTER_BYTES_MAX: usize = 32 << 10;
 
 /// Requests up to this size find their class in a table.
 const TABLE_BYTES_MAX: usize = 1024;
+/// Requests up to this size find their class in a coarser one.
+const COARSE_TABLE_BYTES_MAX: usize = QUARTER_BYTES_MAX;
+/// All classes above [`TABLE_BYTES_MAX`] are multiples of this.
+const COARSE_STEP_BYTES: usize = 128;
+
+/// How much larger than in their order blocks of some classes are.
+const SHIFT_BYTES: usize = 128;
+const SHIFTED_BYTES_MIN: usize = 4 << 10;
+const SHIFTED_BYTES_MAX: usize = 128 << 10;
 
 /// A size class: always below [`CLASS_COUNT`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -36,6 +51,12 @@ pub(crate) struct ClassShape {
 }
 
 const fn class_bytes(index: usize) -> usize {
+    let bytes = ordinal_bytes(index);
+    let is_shifted = bytes > SHIFTED_BYTES_MIN && bytes < SHIFTED_BYTES_MAX && !bytes.is_power_of_two();
+    if is_shifted { bytes + SHIFT_BYTES } else { bytes }
+}
+
+const fn ordinal_bytes(index: usize) -> usize {
     if index < LINEAR_CLASSES {
         return (index + 1) * BLOCK_ALIGN_BYTES;
     }
@@ -47,8 +68,13 @@ const fn class_bytes(index: usize) -> usize {
     (QUARTER_BYTES_MAX << (place / 8)) / 8 * (9 + place % 8)
 }
 
-/// The class of `bytes` by arithmetic; `bytes` in 1 ..= [`SLAB_BLOCK_BYTES_MAX`].
+/// The class of `bytes` by arithmetic; `bytes` in 0 ..= [`SLAB_BLOCK_BYTES_MAX`].
 const fn index_of(bytes: usize) -> usize {
+    let index = ordinal_index_of(bytes);
+    if index > 0 && class_bytes(index - 1) >= bytes { index - 1 } else { index }
+}
+
+const fn ordinal_index_of(bytes: usize) -> usize {
     if bytes <= LINEAR_BYTES_MAX {
         return bytes.div_ceil(BLOCK_ALIGN_BYTES).saturating_sub(1);
     }
@@ -61,22 +87,28 @@ const fn index_of(bytes: usize) -> usize {
     }
 }
 
-/// Slices for a slab: the fewest that lose at most 1/32 at the end and hold enough blocks: 8 up to 8 KiB, then 4, then
-/// 2. More would cost fewer visits to the arena, but spread a program's data over more memory than its caches like.
+/// Slices for a slab: the fewest that lose at most 1/32 at the end (1/16 for blocks over 4 KiB) and hold enough blocks:
+/// 8 up to 8 KiB, then 4, then 2. More would cost fewer visits to the arena, but spread a program's data over more
+/// memory than its caches like.
 const fn slab_slices(block_bytes: usize) -> usize {
     let blocks_min = match block_bytes {
         0..=8_192 => 8,
         8_193..=32_768 => 4,
         _ => 2,
     };
+    let loss_divisor = loss_divisor(block_bytes);
     let mut slices = 1;
     loop {
         let bytes = slices * SLICE_BYTES;
-        if bytes / block_bytes >= blocks_min && bytes % block_bytes * 32 <= bytes {
+        if bytes / block_bytes >= blocks_min && bytes % block_bytes * loss_divisor <= bytes {
             return slices;
         }
         slices += 1;
     }
+}
+
+const fn loss_divisor(block_bytes: usize) -> usize {
+    if block_bytes > SHIFTED_BYTES_MIN { 16 } else { 32 }
 }
 
 #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, where a bad index is an error")]
@@ -97,16 +129,20 @@ static SHAPES: [ClassShape; CLASS_COUNT] = {
     shapes
 };
 
+/// The classes of the first multiples of `step_bytes`.
 #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, where a bad index is an error")]
-static TABLE: [u8; TABLE_BYTES_MAX / BLOCK_ALIGN_BYTES + 1] = {
-    let mut table = [0; TABLE_BYTES_MAX / BLOCK_ALIGN_BYTES + 1];
+const fn table<const STEPS: usize>(step_bytes: usize) -> [u8; STEPS] {
+    let mut table = [0; STEPS];
     let mut step = 0;
-    while step < table.len() {
-        table[step] = index_of(step * BLOCK_ALIGN_BYTES) as u8;
+    while step < STEPS {
+        table[step] = index_of(step * step_bytes) as u8;
         step += 1;
     }
     table
-};
+}
+
+static TABLE: [u8; TABLE_BYTES_MAX / BLOCK_ALIGN_BYTES + 1] = table(BLOCK_ALIGN_BYTES);
+static COARSE_TABLE: [u8; COARSE_TABLE_BYTES_MAX / COARSE_STEP_BYTES + 1] = table(COARSE_STEP_BYTES);
 
 const _: () = assert!(class_bytes(CLASS_COUNT - 1) == SLAB_BLOCK_BYTES_MAX);
 const _: () = assert!(index_of(SLAB_BLOCK_BYTES_MAX) == CLASS_COUNT - 1);
@@ -130,7 +166,14 @@ impl Class {
     /// The class of the smallest blocks that hold `bytes`; `None` above [`SLAB_BLOCK_BYTES_MAX`].
     #[inline]
     pub(crate) fn holding(bytes: usize) -> Option<Class> {
-        Self::common(bytes, 1).or_else(|| (bytes <= SLAB_BLOCK_BYTES_MAX).then(|| Class(index_of(bytes) as u8)))
+        if let Some(class) = Self::common(bytes, 1) {
+            return Some(class);
+        }
+        if bytes <= COARSE_TABLE_BYTES_MAX {
+            // SAFETY: `bytes <= COARSE_TABLE_BYTES_MAX`, so rounded up it is at most the table's last entry.
+            return Some(Class(unsafe { *COARSE_TABLE.get_unchecked(bytes.div_ceil(COARSE_STEP_BYTES)) }));
+        }
+        (bytes <= SLAB_BLOCK_BYTES_MAX).then(|| Class(index_of(bytes) as u8))
     }
 
     /// The class of the smallest blocks that hold `bytes` and all lie at multiples of `align_bytes`, a power of two;
@@ -197,7 +240,8 @@ mod tests {
             let shape = class.shape();
             let bytes = shape.slices as usize * SLICE_BYTES;
             let lost = bytes - (shape.capacity * shape.block_bytes) as usize;
-            assert!(lost * 32 <= bytes, "{class:?} loses {lost} of {bytes}");
+            let divisor = loss_divisor(shape.block_bytes as usize);
+            assert!(lost * divisor <= bytes, "{class:?} loses {lost} of {bytes}");
             assert!(shape.capacity >= 2 && shape.slices <= 16, "{shape:?}");
             assert!(bytes / BLOCK_ALIGN_BYTES < (1 << 20) - 1);
             assert_eq!(shape.block_bytes as usize % BLOCK_ALIGN_BYTES, 0);
@@ -209,7 +253,17 @@ mod tests {
         for index in LINEAR_CLASSES..CLASS_COUNT {
             let [below, above] = [class_bytes(index - 1), class_bytes(index)];
             let parts = if above > QUARTER_BYTES_MAX { 9 } else { 5 };
-            assert!((above - below - 1) * parts < above, "{below}..{above}");
+            assert!((above.saturating_sub(below + 1 + SHIFT_BYTES)) * parts < above, "{below}..{above}");
+        }
+    }
+
+    #[test]
+    fn side_by_side_blocks_between_4_and_128_kib_do_not_share_sets_of_caches_unless_powers_of_two() {
+        for bytes in Class::all().map(|class| class.shape().block_bytes) {
+            let middle = bytes > SHIFTED_BYTES_MIN as u32 && bytes < SHIFTED_BYTES_MAX as u32;
+            // Sets of a first-level cache repeat every 4 KiB on the processors that we know.
+            let places = (0..8).map(|block| block * bytes % 4096).collect::<std::collections::HashSet<_>>();
+            assert!(!middle || bytes.is_power_of_two() || places.len() == 8, "{bytes}");
         }
     }
 

@@ -5,10 +5,10 @@
 //! may push on `remote`. A block is in exactly one place: with the program, on the owner's bin, on `free`, or on
 //! `remote`. `used` counts all carved blocks that are not on `free`.
 //!
-//! Lists are linked through the first word of the free blocks, mixed with the process's secret. A list ends in its
-//! slab's base with the low bit set. The second word of a free block is a mark, made of another secret and the block's
-//! address: by it [`looks_free`] tells that a block that is freed is free already. A program's data is not taken for
-//! one, nor a stale mark or link that a program has copied elsewhere with memory that it never wrote.
+//! Lists are linked through the first word of the free blocks; the last one's leads to an address with the low bit set.
+//! The second word of a free block is a mark, made of a secret of the process and the block's address: by it
+//! [`looks_free`] tells that a block that is freed is free already. A program's data is not taken for one, nor a stale
+//! mark that a program has copied elsewhere with memory that it never wrote.
 
 use core::cell::Cell;
 use core::ptr::null;
@@ -16,7 +16,7 @@ use core::ptr::null;
 use super::size_class::Class;
 use crate::arena::{HEADER_BYTES, Reservation, Run, pointer_at};
 use crate::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use crate::limits::{BLOCK_ALIGN_BYTES, CARVE_BYTES};
+use crate::limits::{BLOCK_ALIGN_BYTES, CARVE_BYTES, FEW_DIVISOR};
 use crate::lockfree::orphan_stack::Record;
 use crate::lockfree::remote_free::{Chain, Place, RemoteFree};
 use crate::units::{SliceIndex, Slices};
@@ -67,12 +67,14 @@ pub(crate) struct Slab {
     inverse: Cell<u64>,
     /// First free block, or the end mark. Owner.
     free: Cell<usize>,
-    /// Blocks that have been cut, from the base on. Written by the owner, read by any thread that frees.
+    /// Bytes of blocks that have been cut, from the base on. Written by the owner, read by any thread that frees.
+    carved_bytes: AtomicU32,
+    /// The same in blocks. Written by the owner, read by the census.
     carved: AtomicU32,
     /// Carved blocks that are not on `free`. Written by the owner, read by the census.
     used: AtomicU32,
-    /// Bytes in a block. Set once per use, read by the census.
-    block_bytes: AtomicU32,
+    /// With as many used blocks, or fewer, the owner wants to hear of a free. Owner.
+    few: Cell<u32>,
     /// Number of the size class. Set once per use.
     class: Cell<u8>,
     /// Whether blocks not carved yet read as zeroes. Set once per use.
@@ -80,7 +82,9 @@ pub(crate) struct Slab {
     /// [`Kind`]. Any thread: whoever turns a large span to free has freed it.
     kind: AtomicU32,
 
-    // Second cache line: what others need.
+    // Second cache line: what others need, and what is needed rarely.
+    /// Bytes in a block. Set once per use, read by the census.
+    block_bytes: AtomicU32,
     /// Frees by other threads, and who may own the slab. Any thread.
     remote: RemoteFree,
     /// `used` when the slab was put in the pool: with as many blocks on `remote` it is empty. Any thread.
@@ -100,25 +104,36 @@ pub(crate) struct Slab {
 
 static_assertions::const_assert_eq!(size_of::<Slab>(), HEADER_BYTES);
 
-// SAFETY: the atomics are for all threads; `used`, `block_bytes` and `slices` are atomics for the census alone, read
-// and written Relaxed as if they were cells. The cells are written by the owner only; ownership changes hands through
-// the Release and Acquire exchanges of `remote` and of the pool's stack. Cells that other threads read (`base`,
-// `inverse`, `class`, `back`, `reservation`) do not change while the slab has blocks, and whoever frees a block got it,
-// directly or not, from the thread that set them.
+// SAFETY: the atomics are for all threads; `used`, `carved`, `block_bytes` and `slices` are atomics for the census
+// alone, read and written Relaxed as if they were cells. The cells are written by the owner only; ownership changes
+// hands through the Release and Acquire exchanges of `remote` and of the pool's stack. Cells that other threads read
+// (`base`, `inverse`, `class`, `back`, `reservation`) do not change while the slab has blocks, and whoever frees a
+// block got it, directly or not, from the thread that set them.
 unsafe impl Sync for Slab {}
 
-/// What links and marks of free blocks are mixed with.
+/// What the marks of free blocks are mixed with.
 #[derive(Clone, Copy)]
-pub(crate) struct Secret {
-    link: usize,
-    mark: usize,
-}
+pub(crate) struct Secret(usize);
 
 impl Secret {
-    /// From random words; from zeroes, for heaps that have no blocks.
-    pub(crate) const fn new([link, mark]: [usize; 2]) -> Self {
-        Secret { link, mark }
+    /// From a random word; from zero, for heaps that have no blocks.
+    pub(crate) const fn new(mark: usize) -> Self {
+        Secret(mark)
     }
+}
+
+/// The end mark of a list that never had a slab.
+pub(crate) const NO_BLOCKS: usize = 1;
+
+/// A list of free blocks of a slab, cut off from it: the blocks count as used there.
+#[derive(Clone, Copy)]
+pub(crate) struct FreeBlocks {
+    /// The first block, or the end mark.
+    pub(crate) head: usize,
+    /// How many there are.
+    pub(crate) count: u32,
+    /// Whether they read as zeroes but for link and mark.
+    pub(crate) zeroed: bool,
 }
 
 /// Where the first two words of a block lie.
@@ -127,13 +142,26 @@ fn words_at(block: usize) -> *mut [usize; 2] {
     pointer_at(block).cast()
 }
 
+/// Has the processor fetch the line at an address into its caches; any address will do.
+#[inline(always)]
+pub(crate) fn prefetch(address: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which never faults.
+    unsafe {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(pointer_at(address).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// What the link in a free block leads to.
 /// # Safety
 /// `block` is a block of ours that the caller may touch.
 #[inline(always)]
-pub(crate) unsafe fn read_link(block: usize, secret: Secret) -> usize {
+pub(crate) unsafe fn read_link(block: usize) -> usize {
     // SAFETY: blocks are at least 16 bytes, 16-byte aligned and committed; the caller has the right to it.
-    unsafe { (*words_at(block))[0] ^ secret.link }
+    unsafe { (*words_at(block))[0] }
 }
 
 /// Makes the link in a free block lead to `next`, and marks the block as free.
@@ -142,7 +170,7 @@ pub(crate) unsafe fn read_link(block: usize, secret: Secret) -> usize {
 #[inline(always)]
 pub(crate) unsafe fn write_link(block: usize, next: usize, secret: Secret) {
     // SAFETY: as in `read_link`.
-    unsafe { *words_at(block) = [next ^ secret.link, block ^ secret.mark] }
+    unsafe { *words_at(block) = [next, block ^ secret.0] }
 }
 
 /// Whether a block bears the mark of a free one.
@@ -151,7 +179,7 @@ pub(crate) unsafe fn write_link(block: usize, next: usize, secret: Secret) {
 #[inline(always)]
 pub(crate) unsafe fn looks_free(block: usize, secret: Secret) -> bool {
     // SAFETY: as in `read_link`.
-    unsafe { (*words_at(block))[1] == block ^ secret.mark }
+    unsafe { (*words_at(block))[1] == block ^ secret.0 }
 }
 
 /// Takes the mark from a block that is handed out.
@@ -194,7 +222,9 @@ impl Slab {
         slab.inverse.set(class.shape().inverse);
         slab.free.set(base | 1);
         // Relaxed: other threads learn of the slab through its blocks.
+        slab.carved_bytes.store(0, Ordering::Relaxed);
         slab.carved.store(0, Ordering::Relaxed);
+        slab.few.set(0);
         slab.used.store(0, Ordering::Relaxed);
         slab.block_bytes.store(class.shape().block_bytes, Ordering::Relaxed);
         slab.class.set(class.index() as u8);
@@ -305,6 +335,15 @@ impl Slab {
         self.slices.store(slices.0, Ordering::Relaxed);
     }
 
+    /// The size class of a slab that is in use.
+    /// # Safety
+    /// The caller holds a block of the slab.
+    #[inline(always)]
+    pub(crate) unsafe fn class_in_use(&self) -> Class {
+        // SAFETY: `create` stored the number of a class, which does not change while there are blocks.
+        unsafe { Class::from_index(self.class.get()).unwrap_unchecked() }
+    }
+
     /// The size class.
     pub(crate) fn class(&self) -> Option<Class> {
         Class::from_index(self.class.get())
@@ -339,15 +378,15 @@ impl Slab {
     /// Whether `block` is the address of a carved block of this slab.
     #[inline(always)]
     pub(crate) fn is_block(&self, block: usize) -> bool {
-        // Below the base or far above it the number is far beyond that of the last block.
+        // Below the base this is far beyond what was carved.
         let offset = block.wrapping_sub(self.base.get()) as u64;
-        let product = u128::from(offset) * u128::from(self.inverse.get());
-        let (number, rest) = ((product >> 64) as u64, product as u64);
+        let inverse = self.inverse.get();
         // Relaxed: who frees a block got it from the thread that carved it.
-        rest < self.inverse.get() && number < u64::from(self.carved.load(Ordering::Relaxed))
+        offset < u64::from(self.carved_bytes.load(Ordering::Relaxed)) && offset.wrapping_mul(inverse) < inverse
     }
 
-    /// Owner: puts a block on the free list. Says whether the slab is empty now.
+    /// Owner: puts a block on the free list. Says whether [few](Self::tell_of_few) of the slab's blocks are used now,
+    /// or none.
     /// # Safety
     /// The caller owns the slab, and `block` is one of its blocks that nobody uses.
     #[inline(always)]
@@ -358,7 +397,7 @@ impl Slab {
         // Relaxed: the owner's own, and read by the census.
         let used = self.used.load(Ordering::Relaxed).wrapping_sub(1);
         self.used.store(used, Ordering::Relaxed);
-        used == 0
+        used <= self.few.get()
     }
 
     /// Owner: whether the free list has blocks.
@@ -366,21 +405,30 @@ impl Slab {
         !is_end(self.free.get())
     }
 
-    /// Owner: takes the whole free list; its blocks count as used from now on.
-    pub(crate) fn take_free(&self) -> usize {
-        let head = self.free.replace(self.base.get() | 1);
-        // Relaxed: as in `push_free`.
-        self.used.store(self.carved.load(Ordering::Relaxed), Ordering::Relaxed);
-        head
+    /// Owner: asks to be told by [`push_free`](Self::push_free) when a quarter of the blocks that the slab has room for
+    /// are used, or fewer; or else only when none are.
+    pub(crate) fn tell_of_few(&self, tell: bool) {
+        self.few.set(if tell { self.capacity() / FEW_DIVISOR } else { 0 });
     }
 
-    /// Owner: takes what other threads have freed; the blocks go on counting as used. Gives the head of a list.
-    pub(crate) fn take_remote(&self) -> Option<usize> {
-        self.remote.take().map(|chain| self.block_at(chain.head))
+    /// Owner: takes the whole free list.
+    pub(crate) fn take_free(&self) -> FreeBlocks {
+        // Relaxed: as in `push_free`.
+        let carved = self.carved.load(Ordering::Relaxed);
+        let count = carved - self.used.load(Ordering::Relaxed);
+        self.used.store(carved, Ordering::Relaxed);
+        FreeBlocks { head: self.free.replace(self.base.get() | 1), count, zeroed: false }
+    }
+
+    /// Owner: takes what other threads have freed.
+    pub(crate) fn take_remote(&self) -> Option<FreeBlocks> {
+        let chain = self.remote.take()?;
+        Some(FreeBlocks { head: self.block_at(chain.head), count: chain.count, zeroed: false })
     }
 
     /// Owner: whether all blocks are free, counting those that other threads have freed.
     pub(crate) fn is_empty_with_remote(&self) -> bool {
+        // Relaxed: the owner's own.
         self.used.load(Ordering::Relaxed) == self.remote.count()
     }
 
@@ -412,28 +460,27 @@ impl Slab {
         self.carved.load(Ordering::Relaxed) < self.capacity()
     }
 
-    /// Owner: whether blocks carved next read as zeroes but for their link and mark.
-    pub(crate) fn is_zeroed(&self) -> bool {
-        self.zeroed.get()
-    }
-
-    /// Owner: cuts the next few blocks and gives them as a list; they count as used. The end mark if all are cut.
-    pub(crate) fn carve(&self, secret: Secret) -> usize {
+    /// Owner: cuts the next few blocks, if there is room for any.
+    pub(crate) fn carve(&self, secret: Secret) -> Option<FreeBlocks> {
         let block_bytes = self.block_bytes();
         // Relaxed: the owner's own.
         let done = self.carved.load(Ordering::Relaxed);
         let count = ((CARVE_BYTES / block_bytes).max(1) as u32).min(self.capacity() - done);
-        let first = self.base.get() + done as usize * block_bytes;
+        if count == 0 {
+            return None;
+        }
+        let head = self.base.get() + done as usize * block_bytes;
         for index in 0..count as usize {
-            let block = first + index * block_bytes;
+            let block = head + index * block_bytes;
             let next = if index + 1 == count as usize { self.base.get() | 1 } else { block + block_bytes };
             // SAFETY: the block lies in the slab, as `done + count <= capacity`, and nobody has seen it yet.
             unsafe { write_link(block, next, secret) };
         }
         // Relaxed: who frees one of these blocks got it from us.
+        self.carved_bytes.store((done + count) * block_bytes as u32, Ordering::Relaxed);
         self.carved.store(done + count, Ordering::Relaxed);
         self.used.store(self.used.load(Ordering::Relaxed) + count, Ordering::Relaxed);
-        if count == 0 { self.base.get() | 1 } else { first }
+        Some(FreeBlocks { head, count, zeroed: self.zeroed.get() })
     }
 
     /// Owner: puts a list of blocks that count as used back on the free list.
@@ -444,29 +491,11 @@ impl Slab {
         while !is_end(block) {
             // SAFETY: the caller's promise; `next` is read before the block is linked elsewhere.
             unsafe {
-                let next = read_link(block, secret);
+                let next = read_link(block);
                 self.push_free(block, secret);
                 block = next;
             }
         }
-    }
-
-    /// Owner: whether `block` is on the list that starts at `head`, of at most as many blocks as the slab has.
-    /// # Safety
-    /// `head` is a list of this slab's blocks, or the end mark.
-    pub(crate) unsafe fn list_has(&self, head: usize, block: usize, secret: Secret) -> bool {
-        let mut at = head;
-        for _ in 0..=self.capacity() {
-            if is_end(at) || !self.is_block(at) {
-                return false;
-            }
-            if at == block {
-                return true;
-            }
-            // SAFETY: `at` is a free block of this slab.
-            at = unsafe { read_link(at, secret) };
-        }
-        true
     }
 
     /// Owner: the head of the free list.

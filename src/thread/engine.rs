@@ -28,7 +28,7 @@ pub(crate) struct Engine<O> {
     pool: Pool,
     heaps: OrphanStack,
     /// Set once, at start.
-    secrets: [AtomicUsize; 2],
+    secret: AtomicUsize,
     /// Set once, at start.
     options: UnsafeCell<Option<Options>>,
     /// When the worker looked through the pool last. Worker.
@@ -45,7 +45,7 @@ impl<O: Os> Engine<O> {
             arena: Arena::new(os),
             pool: Pool::new(),
             heaps: OrphanStack::from_head(AtomicU64::new(0)),
-            secrets: [const { AtomicUsize::new(0) }; 2],
+            secret: AtomicUsize::new(0),
             options: UnsafeCell::new(None),
             swept_ns: AtomicU64::new(0),
         }
@@ -75,17 +75,16 @@ impl<O: Os> Engine<O> {
         &self.pool
     }
 
-    /// The process's secrets that links and marks are mixed with.
+    /// The process's secret that marks are mixed with.
     pub(crate) fn secret(&self) -> Secret {
         // Relaxed: set before the first block was given out.
-        Secret::new(self.secrets.each_ref().map(|secret| secret.load(Ordering::Relaxed)))
+        Secret::new(self.secret.load(Ordering::Relaxed))
     }
 
     /// Takes the address space. `false` if the kernel gives none; may be tried again. Called once at a time.
     pub(crate) fn start(&'static self, options: &Options) -> bool {
-        for (place, secret) in self.secrets.iter().zip(self.arena.kernel().os().secrets()) {
-            place.store(secret, Ordering::Relaxed);
-        }
+        let [_, secret] = self.arena.kernel().os().secrets();
+        self.secret.store(secret, Ordering::Relaxed);
         if !self.arena.start(options) {
             return false;
         }

@@ -1,8 +1,7 @@
 //! A thread's heap: for each size class a list of blocks to hand out, and the slabs they come from. Called by `front`.
 //!
-//! Invariant: one thread at a time uses a heap. The blocks on `free[class]` all belong to the slab that the heap
-//! allocates from in that class, and count as used there. A slab with no free block is given up at once: it belongs to
-//! nobody until one of its blocks is freed, and then to the thread that frees it.
+//! Invariant: one thread at a time uses a heap. A slab with no free block is given up when the list that was filled
+//! from it has run out: it belongs to nobody until one of its blocks is freed, and then to the thread that frees it.
 //!
 //! Keeping the list in the heap, apart from the slab's own free list, is what makes an allocation touch no header
 //! (snmalloc does so), and gives each slab a natural point, when the list runs out, at which rarer work is done
@@ -12,18 +11,20 @@ use core::cell::Cell;
 use core::ptr::{NonNull, from_ref, null};
 
 use super::engine::Engine;
-use crate::arena::BlockSpace;
+use super::lists::Lists;
+use crate::arena::{BlockSpace, Found};
 use crate::atomic::AtomicU64;
 use crate::fatal::fatal;
 use crate::limits::{
-    EMPTY_SLAB_BLOCK_BYTES_MAX, PARTIAL_CLASS_BYTES_MAX, PARTIAL_HEAP_BYTES_MAX, PARTIAL_OWN_BYTES_MAX,
+    EMPTY_SLAB_BLOCK_BYTES_MAX, LISTED_BLOCKS_MAX, PARTIAL_CLASS_BYTES_MAX, PARTIAL_HEAP_BYTES_MAX,
+    PARTIAL_OWN_BYTES_MAX,
 };
 use crate::lockfree::remote_free::Push;
 use crate::os::Os;
 use crate::span::pool;
 use crate::span::queue::SlabQueue;
 use crate::span::size_class::{CLASS_COUNT, Class};
-use crate::span::slab::{Secret, Slab, clear_mark, is_end, looks_free, read_link, write_link};
+use crate::span::slab::{Kind, Secret, Slab, clear_mark, is_end, looks_free, read_link, write_link};
 use crate::units::Slices;
 
 /// Empty slabs of large blocks that a heap keeps: a thread that takes and frees one buffer, or two in turn, does so
@@ -34,31 +35,31 @@ const LOOKS_AT_PARTIAL_MAX: u32 = 4;
 /// What part of a kept slab's blocks has to be free for the heap to allocate from it while there is memory.
 const WORTHWHILE_DIVISOR: u32 = 8;
 
-/// The end mark of a list that never had a slab.
-const NO_BLOCKS: usize = 1;
+/// Slabs that few blocks are used of, after which a list is given up.
+const SPARSE_SLABS_MAX: u8 = 2;
 
 /// What a heap has of one class, besides the list of blocks.
 struct Bin {
     /// The slab that the list comes from; null for none.
     slab: Cell<*const Slab>,
-    /// Whether the blocks on the list read as zeroes but for link and mark.
-    zeroed: Cell<bool>,
     /// Other slabs of the heap with free blocks.
     partial: SlabQueue,
     /// Slabs that the heap has begun to allocate from, less those that it has kept on that account.
     credit: Cell<u32>,
+    /// Slabs that have become sparse since the list was filled.
+    sparse: Cell<u8>,
 }
 
 impl Bin {
     const fn new() -> Self {
-        Bin { slab: Cell::new(null()), zeroed: Cell::new(false), partial: SlabQueue::new(), credit: Cell::new(0) }
+        Bin { slab: Cell::new(null()), partial: SlabQueue::new(), credit: Cell::new(0), sparse: Cell::new(0) }
     }
 }
 
 /// The heap of one thread.
 #[repr(C, align(128))]
 pub(crate) struct Heap {
-    free: [Cell<usize>; CLASS_COUNT],
+    lists: Lists,
     // With the fields after it in one cache line: all that a free by the owner needs of the heap.
     secret: Cell<Secret>,
     /// As the heap knows it: as long as it was when the heap last took a slab, or longer.
@@ -86,8 +87,8 @@ static_assertions::const_assert!(size_of::<Heap>() <= HEAP_BYTES);
 /// is empty. The first for a thread that has none yet, the second for one that has given its heap up.
 pub(super) static STAND_INS: [Heap; 2] = [const {
     Heap {
-        free: [const { Cell::new(NO_BLOCKS) }; CLASS_COUNT],
-        secret: Cell::new(Secret::new([0; 2])),
+        lists: Lists::new(),
+        secret: Cell::new(Secret::new(0)),
         block_space: Cell::new(BlockSpace::NONE),
         partial_bytes: Cell::new(0),
         emptied: [const { Cell::new(0) }; EMPTY_SLABS_KEPT],
@@ -103,9 +104,7 @@ impl Heap {
     pub(crate) unsafe fn create(memory: NonNull<u8>, secret: Secret) -> &'static Heap {
         // SAFETY: zero is valid for every field (null slabs, empty queues), and the record is aligned and large enough.
         let heap = unsafe { memory.cast::<Heap>().as_ref() };
-        for list in &heap.free {
-            list.set(NO_BLOCKS);
-        }
+        heap.lists.set_up();
         heap.secret.set(secret);
         heap
     }
@@ -131,7 +130,7 @@ impl Heap {
         &self.link
     }
 
-    /// The process's secret that links and marks are mixed with.
+    /// The process's secret that marks are mixed with.
     #[inline(always)]
     pub(crate) fn secret(&self) -> Secret {
         self.secret.get()
@@ -149,32 +148,16 @@ impl Heap {
     }
 
     #[inline(always)]
-    fn list(&self, class: Class) -> &Cell<usize> {
-        // SAFETY: a class is always below CLASS_COUNT, the length of the array.
-        unsafe { self.free.get_unchecked(class.index()) }
-    }
-
-    #[inline(always)]
     fn bin(&self, class: Class) -> &Bin {
         // SAFETY: a class is always below CLASS_COUNT, the length of the array.
         unsafe { self.bins.get_unchecked(class.index()) }
     }
 
     /// The next block of `class`; `None` if the list is empty. The fast path: a few loads and stores. The block's
-    /// second word is zero, so that a later free does not take it for a free block; the first is of no use.
+    /// second word is zero, and the first is of no use.
     #[inline(always)]
     pub(crate) fn pop(&self, class: Class) -> Option<usize> {
-        let list = self.list(class);
-        let block = list.get();
-        if is_end(block) {
-            return None;
-        }
-        // SAFETY: blocks on the list are free and this thread's alone.
-        unsafe {
-            list.set(read_link(block, self.secret.get()));
-            clear_mark(block);
-        }
-        Some(block)
+        self.lists.pop(class)
     }
 
     /// A block of `class`, from the list or wherever there is one. `None` if there is no memory.
@@ -186,7 +169,7 @@ impl Heap {
     /// Whether the block that [`pop`](Self::pop) gave last reads as zeroes after its first word.
     #[inline(always)]
     pub(crate) fn pops_zeroed(&self, class: Class) -> bool {
-        self.bin(class).zeroed.get()
+        self.lists.pops_zeroed(class)
     }
 
     /// Fills the list of `class` and takes a block. `None` if there is no memory.
@@ -235,17 +218,13 @@ impl Heap {
 
     /// Puts free blocks of `slab` on the list, if it has any: those this thread freed, those others freed, new ones.
     fn refill(&self, bin: &Bin, slab: &Slab, class: Class) -> bool {
-        let (head, zeroed) = if slab.has_free() {
-            (slab.take_free(), false)
-        } else if let Some(head) = slab.take_remote() {
-            (head, false)
-        } else if slab.can_carve() {
-            (slab.carve(self.secret()), slab.is_zeroed())
-        } else {
+        let free = slab.has_free().then(|| slab.take_free());
+        let Some(blocks) = free.or_else(|| slab.take_remote()).or_else(|| slab.carve(self.secret())) else {
             return false;
         };
-        bin.zeroed.set(zeroed);
-        self.list(class).set(head);
+        self.lists.fill(class, blocks);
+        slab.tell_of_few(true);
+        bin.sparse.set(0);
         true
     }
 
@@ -257,20 +236,35 @@ impl Heap {
         // SAFETY: a block of a slab that this thread owns is committed memory.
         if slab.is_block(block) && !unsafe { looks_free(block, self.secret()) } {
             // SAFETY: the slab is this thread's, and the program has given the block up.
-            if unsafe { slab.push_free(block, self.secret()) } {
-                self.slab_emptied(engine, slab);
+            unsafe {
+                if !self.lists.push(slab.class_in_use(), block, self.secret()) && slab.push_free(block, self.secret()) {
+                    self.slab_sparse(engine, slab);
+                }
             }
             return;
         }
         self.free_doubtful(engine, slab, block);
     }
 
-    /// After the last used block of `slab` was freed by this thread: gives the slab back, unless the heap allocates
-    /// from it and it is of small blocks.
+    /// After a free by this thread that left few blocks of `slab` used, or none: gives it back in that case, and gives
+    /// up the list if the class is shrinking.
     #[cold]
     #[inline(never)]
-    fn slab_emptied<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab) {
+    fn slab_sparse<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab) {
         let Some(class) = slab.class() else { return };
+        if slab.is_unused() {
+            return self.slab_emptied(engine, slab, class);
+        }
+        slab.tell_of_few(false);
+        let sparse = &self.bin(class).sparse;
+        sparse.set(sparse.get().saturating_add(1));
+        if sparse.get() >= SPARSE_SLABS_MAX && self.lists.is_mixed(class) {
+            self.give_up_list(engine, class);
+        }
+    }
+
+    /// Gives back a slab of which no block is used, unless the heap allocates from it and it is of small blocks.
+    fn slab_emptied<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab, class: Class) {
         let bin = self.bin(class);
         if core::ptr::eq(bin.slab.get(), slab) {
             if class.shape().block_bytes as usize > EMPTY_SLAB_BLOCK_BYTES_MAX {
@@ -280,6 +274,33 @@ impl Heap {
         }
         self.remove_partial(bin, slab);
         pool::release(engine.arena(), slab);
+    }
+
+    /// Gives the blocks on the list back to their slabs, and those slabs back that are empty then.
+    fn give_up_list<O: Os>(&self, engine: &Engine<O>, class: Class) {
+        let (is_mixed, mut block) = (self.lists.is_mixed(class), self.lists.close(class));
+        // SAFETY: a bin's slab is null or a header, which lives for ever.
+        if let (false, Some(slab)) = (is_mixed, unsafe { self.bin(class).slab.get().as_ref() }) {
+            // SAFETY: the list is as it was filled from this slab, and this thread's alone.
+            return unsafe { slab.return_list(block, self.secret()) };
+        }
+        while !is_end(block) {
+            // SAFETY: blocks on the list are free and this thread's alone. A block that may be another's is in use
+            // from its slab's view, so it must not look free.
+            let next = unsafe {
+                let next = read_link(block);
+                clear_mark(block);
+                next
+            };
+            let Some(slab) = slab_of(engine, block) else { fatal("free list is damaged", block) };
+            if !slab.is_owned_by(self.address()) {
+                self.free_remote(engine, slab, block);
+            // SAFETY: the slab is this thread's, and so is the block.
+            } else if unsafe { slab.push_free(block, self.secret()) } && slab.is_unused() {
+                self.slab_emptied(engine, slab, class);
+            }
+            block = next;
+        }
     }
 
     /// Keeps the empty slab that the heap allocates from in `class`, and gives back the one that became empty longest
@@ -308,9 +329,16 @@ impl Heap {
 
     /// Keeps a slab with free blocks, or gives it to all if this heap has many: more than a little, and more than it
     /// has itself used up. A thread that frees what others allocate keeps nearly nothing; one that allocates keeps
-    /// about what it frees.
+    /// about what it frees. What others have emptied meanwhile of the one that has waited longest goes back first: a
+    /// heap whose threads' shares of frees wander would keep empty slabs up to the limit.
     fn keep_or_pool<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab, class: Class) {
         let bin = self.bin(class);
+        if let Some(longest) = bin.partial.first()
+            && longest.is_empty_with_remote()
+        {
+            self.remove_partial(bin, longest);
+            pool::release(engine.arena(), longest);
+        }
         let bytes = slab.slices().in_bytes();
         let (class_bytes, heap_bytes) = (bin.partial.count() as usize * bytes, self.partial_bytes.get());
         let has_little = class_bytes < PARTIAL_CLASS_BYTES_MAX && heap_bytes < PARTIAL_HEAP_BYTES_MAX;
@@ -408,38 +436,31 @@ impl Heap {
         }
         let Some(class) = slab.class() else { fatal("free: slab header is damaged", block) };
         let secret = self.secret();
-        let active = core::ptr::eq(self.bin(class).slab.get(), slab);
         // A block that another thread has freed waits on the remote list: look there too.
-        if let Some(head) = slab.take_remote() {
+        if let Some(blocks) = slab.take_remote() {
             // SAFETY: the list was just taken; its blocks are nobody else's.
-            unsafe { slab.return_list(head, secret) };
+            unsafe { slab.return_list(blocks.head, secret) };
         }
-        // SAFETY: both are lists of this slab's blocks.
-        let free = unsafe {
-            slab.list_has(slab.free_head(), block, secret)
-                || active && slab.list_has(self.list(class).get(), block, secret)
-        };
-        if free {
+        let blocks_max = LISTED_BLOCKS_MAX.max(slab.capacity() as usize);
+        let heads = [slab.free_head(), self.lists.head(class)];
+        if heads.iter().any(|head| list_has(engine, *head, block, blocks_max)) {
             fatal("free: block is free already", block);
         }
         // SAFETY: the block is on no list, so it was in use, and the program gives it to us.
         if unsafe { slab.push_free(block, secret) } {
-            self.slab_emptied(engine, slab);
+            self.slab_sparse(engine, slab);
         }
     }
 
     /// Gives up everything, because the thread ends: empty slabs go back, the others to the pool, full ones to nobody.
     pub(crate) fn abandon<O: Os>(&self, engine: &Engine<O>) {
-        let secret = self.secret();
         for class in Class::all() {
             let bin = self.bin(class);
             // What this thread used up says nothing of the next one with this heap.
             bin.credit.set(0);
+            self.give_up_list(engine, class);
             // SAFETY: a bin's slab is null or a header, which lives for ever.
             if let Some(slab) = unsafe { bin.slab.replace(null()).as_ref() } {
-                let head = self.list(class).replace(NO_BLOCKS);
-                // SAFETY: the list holds blocks of the bin's slab and this thread's alone.
-                unsafe { slab.return_list(head, secret) };
                 self.give_up(engine, slab, class);
             }
             while let Some(slab) = self.pop_partial(bin) {
@@ -462,4 +483,32 @@ impl Heap {
             }
         }
     }
+}
+
+/// The slab that `block` lies in; `None` if it lies in none.
+fn slab_of<O: Os>(engine: &Engine<O>, block: usize) -> Option<&'static Slab> {
+    let Some(Found::Slice(reservation, slice)) = engine.arena().find(block) else { return None };
+    let slab = Slab::of_slice(reservation, slice);
+    match slab.kind() {
+        Kind::Slab => Some(slab),
+        Kind::SlabRest => Some(slab.first_of_rest()),
+        Kind::Large | Kind::Free => None,
+    }
+}
+
+/// Whether `block` is on the list of at most `blocks_max` blocks that starts at `head`, before any link that leads to
+/// no block.
+fn list_has<O: Os>(engine: &Engine<O>, head: usize, block: usize, blocks_max: usize) -> bool {
+    let mut at = head;
+    for _ in 0..=blocks_max {
+        if is_end(at) || !slab_of(engine, at).is_some_and(|slab| slab.is_block(at)) {
+            return false;
+        }
+        if at == block {
+            return true;
+        }
+        // SAFETY: `at` is a block of a slab, and lists are of free ones.
+        at = unsafe { read_link(at) };
+    }
+    true
 }

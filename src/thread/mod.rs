@@ -7,4 +7,5 @@ pub(crate) mod engine;
 pub(crate) mod exit;
 pub(crate) mod fork;
 pub(crate) mod heap;
+mod lists;
 pub(crate) mod tls;

@@ -11,6 +11,7 @@ mod placement;
 mod pool;
 mod random_life;
 mod requests;
+mod small_blocks;
 mod warming;
 
 extern crate std;

@@ -1,0 +1,232 @@
+//! The lists of free blocks that a heap hands out from, one for each class. Called by `thread::heap`.
+//!
+//! A list that has run out is filled from one slab. From then on it takes back blocks that the thread frees, of
+//! whatever slab of the heap, while it is shorter than a limit, and what came last goes out first: that is in the
+//! processor's caches (jemalloc and tcmalloc keep such caches in front of their slabs). What exceeds the limit goes to
+//! the slabs, as all does in mimalloc: a program that frees many blocks at once gets them back slab by slab, where they
+//! lie side by side.
+//!
+//! Invariant: the blocks on a list are free, marked, and count as used in their slabs. A list that is over its limit,
+//! and one whose blocks read as zeroes, is as it was filled: of one slab, the one that the heap allocates from.
+
+use core::cell::Cell;
+
+use crate::limits::{LISTED_BLOCK_BYTES_MAX, LISTED_BLOCKS_MAX, LISTED_BYTES_MAX};
+use crate::span::size_class::{CLASS_COUNT, Class};
+use crate::span::slab::{FreeBlocks, NO_BLOCKS, Secret, clear_mark, is_end, prefetch, read_link, write_link};
+
+/// The room of a list that takes no blocks, because those that it has read as zeroes. Handing out adds to it.
+const ROOM_OF_ZEROED: i32 = i32::MIN;
+
+/// The lists of one heap.
+pub(super) struct Lists {
+    /// First block, or the end mark.
+    heads: [Cell<usize>; CLASS_COUNT],
+    /// How many blocks a list is below its limit; negative for a list that is over it.
+    rooms: [Cell<i32>; CLASS_COUNT],
+}
+
+/// How many blocks a list of the class takes back.
+fn limit(class: Class) -> i32 {
+    let block_bytes = class.shape().block_bytes as usize;
+    if block_bytes > LISTED_BLOCK_BYTES_MAX {
+        return 0;
+    }
+    LISTED_BLOCKS_MAX.min(LISTED_BYTES_MAX / block_bytes) as i32
+}
+
+impl Lists {
+    /// Empty, and closed until they are filled.
+    pub(super) const fn new() -> Self {
+        Lists { heads: [const { Cell::new(NO_BLOCKS) }; CLASS_COUNT], rooms: [const { Cell::new(0) }; CLASS_COUNT] }
+    }
+
+    /// Makes zeroed memory what [`Lists::new`] gives.
+    pub(super) fn set_up(&self) {
+        for head in &self.heads {
+            head.set(NO_BLOCKS);
+        }
+    }
+
+    #[inline(always)]
+    fn head_cell(&self, class: Class) -> &Cell<usize> {
+        // SAFETY: a class is always below CLASS_COUNT, the length of the array.
+        unsafe { self.heads.get_unchecked(class.index()) }
+    }
+
+    #[inline(always)]
+    fn room(&self, class: Class) -> &Cell<i32> {
+        // SAFETY: a class is always below CLASS_COUNT, the length of the array.
+        unsafe { self.rooms.get_unchecked(class.index()) }
+    }
+
+    /// The first block, or the end mark.
+    pub(super) fn head(&self, class: Class) -> usize {
+        self.head_cell(class).get()
+    }
+
+    /// Takes the first block; `None` if there is none. Its second word is zero, so that a later free does not take it
+    /// for a free block; the first is of no use.
+    #[inline(always)]
+    pub(super) fn pop(&self, class: Class) -> Option<usize> {
+        let head = self.head_cell(class);
+        let block = head.get();
+        if is_end(block) {
+            return None;
+        }
+        // SAFETY: blocks on the list are free and this thread's alone.
+        unsafe {
+            let next = read_link(block);
+            // The next request of this class would wait for it.
+            prefetch(next);
+            head.set(next);
+            clear_mark(block);
+        }
+        let room = self.room(class);
+        room.set(room.get().wrapping_add(1));
+        Some(block)
+    }
+
+    /// Puts a block in front, if the list is below its limit.
+    /// # Safety
+    /// `block` is of `class`, counts as used in its slab, and nobody uses it.
+    #[inline(always)]
+    pub(super) unsafe fn push(&self, class: Class, block: usize, secret: Secret) -> bool {
+        let room = self.room(class);
+        if room.get() <= 0 {
+            return false;
+        }
+        room.set(room.get() - 1);
+        let head = self.head_cell(class);
+        // SAFETY: the caller's promise.
+        unsafe { write_link(block, head.get(), secret) };
+        head.set(block);
+        true
+    }
+
+    /// Makes an empty list one of these blocks.
+    pub(super) fn fill(&self, class: Class, blocks: FreeBlocks) {
+        self.head_cell(class).set(blocks.head);
+        self.room(class).set(if blocks.zeroed { ROOM_OF_ZEROED } else { limit(class) - blocks.count as i32 });
+    }
+
+    /// Takes all blocks, and closes the list until it is filled again. Gives the first.
+    pub(super) fn close(&self, class: Class) -> usize {
+        self.room(class).set(0);
+        self.head_cell(class).replace(NO_BLOCKS)
+    }
+
+    /// Whether the block that [`pop`](Self::pop) gave last reads as zeroes after its first word.
+    #[inline(always)]
+    pub(super) fn pops_zeroed(&self, class: Class) -> bool {
+        self.room(class).get() < ROOM_OF_ZEROED / 2
+    }
+
+    /// Whether there may be blocks of several slabs on the list.
+    pub(super) fn is_mixed(&self, class: Class) -> bool {
+        self.room(class).get() >= 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::vec::Vec;
+
+    use super::*;
+
+    const SECRET: Secret = Secret::new(0x5eed);
+    const BLOCK_BYTES: usize = 64;
+
+    /// Memory for blocks of 64 bytes, and their addresses.
+    fn blocks(count: usize) -> (Vec<[u128; BLOCK_BYTES / 16]>, Vec<usize>) {
+        let mut memory = std::vec![[0; BLOCK_BYTES / 16]; count];
+        let addresses = memory.iter_mut().map(|block| (&raw mut *block).expose_provenance()).collect();
+        (memory, addresses)
+    }
+
+    fn class() -> Class {
+        Class::holding(BLOCK_BYTES).unwrap()
+    }
+
+    /// Links the blocks up.
+    fn free_blocks(blocks: &[usize], zeroed: bool) -> FreeBlocks {
+        let mut head = NO_BLOCKS;
+        for &block in blocks.iter().rev() {
+            // SAFETY: the blocks are the test's memory.
+            unsafe { write_link(block, head, SECRET) };
+            head = block;
+        }
+        FreeBlocks { head, count: blocks.len() as u32, zeroed }
+    }
+
+    fn push(lists: &Lists, block: usize) -> bool {
+        // SAFETY: the block is the test's memory, and nobody uses it.
+        unsafe { lists.push(class(), block, SECRET) }
+    }
+
+    #[test]
+    fn what_came_last_goes_out_first_up_to_the_limit() {
+        let (_memory, all) = blocks(200);
+        let lists = Lists::new();
+        lists.fill(class(), free_blocks(&all[..10], false));
+        assert!(lists.is_mixed(class()));
+        let taken = all[10..].iter().take_while(|block| push(&lists, **block)).count();
+        assert_eq!(taken, LISTED_BLOCKS_MAX - 10);
+        let out: Vec<_> = core::iter::from_fn(|| lists.pop(class())).collect();
+        let expected: Vec<_> = all[10..10 + taken].iter().rev().chain(&all[..10]).copied().collect();
+        assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn a_list_over_its_limit_takes_none_until_it_is_shorter() {
+        let (_memory, all) = blocks(LISTED_BLOCKS_MAX + 5);
+        let lists = Lists::new();
+        lists.fill(class(), free_blocks(&all, false));
+        for _ in 0..5 {
+            assert!(!lists.is_mixed(class()));
+            let block = lists.pop(class()).unwrap();
+            assert!(!push(&lists, block), "it is as it was filled");
+        }
+        let block = lists.pop(class()).unwrap();
+        assert!(push(&lists, block) && !push(&lists, all[0]));
+    }
+
+    #[test]
+    fn blocks_that_read_as_zeroes_are_not_mixed_with_others() {
+        let (_memory, all) = blocks(20);
+        let lists = Lists::new();
+        lists.fill(class(), free_blocks(&all[..10], true));
+        for _ in 0..10 {
+            let block = lists.pop(class()).unwrap();
+            assert!(lists.pops_zeroed(class()) && !lists.is_mixed(class()) && !push(&lists, block));
+        }
+        assert_eq!(lists.pop(class()), None);
+        lists.fill(class(), free_blocks(&all[10..], false));
+        assert!(lists.pop(class()).is_some() && !lists.pops_zeroed(class()));
+    }
+
+    #[test]
+    fn a_closed_list_takes_nothing() {
+        let (_memory, all) = blocks(10);
+        let lists = Lists::new();
+        assert!(!push(&lists, all[0]), "never filled");
+        lists.fill(class(), free_blocks(&all[1..], false));
+        assert_eq!(lists.close(class()), all[1]);
+        assert!(!push(&lists, all[0]) && lists.pop(class()).is_none());
+    }
+
+    #[test]
+    fn lists_of_large_blocks_take_nothing() {
+        let (_memory, all) = blocks(3);
+        let lists = Lists::new();
+        let class = Class::holding(LISTED_BLOCK_BYTES_MAX + 1).unwrap();
+        lists.fill(class, free_blocks(&all, false));
+        for _ in 0..3 {
+            let block = lists.pop(class).unwrap();
+            // SAFETY: the block is the test's memory, and nobody uses it.
+            assert!(!unsafe { lists.push(class, block, SECRET) });
+        }
+    }
+}
