@@ -483,11 +483,18 @@ impl Slab {
         Some(FreeBlocks { head, count, zeroed: self.zeroed.get() })
     }
 
-    /// Owner: puts a list of blocks that count as used back on the free list.
+    /// Owner: puts blocks that count as used back on the free list. At once if that is empty, as is usual; otherwise
+    /// one by one.
     /// # Safety
-    /// `head` is a list of this slab's blocks that nobody else uses.
-    pub(crate) unsafe fn return_list(&self, head: usize, secret: Secret) {
-        let mut block = head;
+    /// They are this slab's blocks, and nobody else uses them.
+    pub(crate) unsafe fn return_blocks(&self, blocks: FreeBlocks, secret: Secret) {
+        if is_end(self.free.get()) && !is_end(blocks.head) {
+            self.free.set(blocks.head);
+            // Relaxed: the owner's own.
+            self.used.store(self.used.load(Ordering::Relaxed) - blocks.count, Ordering::Relaxed);
+            return;
+        }
+        let mut block = blocks.head;
         while !is_end(block) {
             // SAFETY: the caller's promise; `next` is read before the block is linked elsewhere.
             unsafe {

@@ -278,12 +278,13 @@ impl Heap {
 
     /// Gives the blocks on the list back to their slabs, and those slabs back that are empty then.
     fn give_up_list<O: Os>(&self, engine: &Engine<O>, class: Class) {
-        let (is_mixed, mut block) = (self.lists.is_mixed(class), self.lists.close(class));
+        let (is_mixed, blocks) = (self.lists.is_mixed(class), self.lists.close(class));
         // SAFETY: a bin's slab is null or a header, which lives for ever.
         if let (false, Some(slab)) = (is_mixed, unsafe { self.bin(class).slab.get().as_ref() }) {
             // SAFETY: the list is as it was filled from this slab, and this thread's alone.
-            return unsafe { slab.return_list(block, self.secret()) };
+            return unsafe { slab.return_blocks(blocks, self.secret()) };
         }
+        let mut block = blocks.head;
         while !is_end(block) {
             // SAFETY: blocks on the list are free and this thread's alone. A block that may be another's is in use
             // from its slab's view, so it must not look free.
@@ -439,7 +440,7 @@ impl Heap {
         // A block that another thread has freed waits on the remote list: look there too.
         if let Some(blocks) = slab.take_remote() {
             // SAFETY: the list was just taken; its blocks are nobody else's.
-            unsafe { slab.return_list(blocks.head, secret) };
+            unsafe { slab.return_blocks(blocks, secret) };
         }
         let blocks_max = LISTED_BLOCKS_MAX.max(slab.capacity() as usize);
         let heads = [slab.free_head(), self.lists.head(class)];

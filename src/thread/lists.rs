@@ -15,8 +15,8 @@ use crate::limits::{LISTED_BLOCK_BYTES_MAX, LISTED_BLOCKS_MAX, LISTED_BYTES_MAX}
 use crate::span::size_class::{CLASS_COUNT, Class};
 use crate::span::slab::{FreeBlocks, NO_BLOCKS, Secret, clear_mark, is_end, prefetch, read_link, write_link};
 
-/// The room of a list that takes no blocks, because those that it has read as zeroes. Handing out adds to it.
-const ROOM_OF_ZEROED: i32 = i32::MIN;
+/// The room of a list without blocks that takes none, because those that it was filled with read as zeroes.
+const ROOM_OF_ZEROED: i32 = i32::MIN / 2;
 
 /// The lists of one heap.
 pub(super) struct Lists {
@@ -107,19 +107,24 @@ impl Lists {
     /// Makes an empty list one of these blocks.
     pub(super) fn fill(&self, class: Class, blocks: FreeBlocks) {
         self.head_cell(class).set(blocks.head);
-        self.room(class).set(if blocks.zeroed { ROOM_OF_ZEROED } else { limit(class) - blocks.count as i32 });
+        let limit = if blocks.zeroed { ROOM_OF_ZEROED } else { limit(class) };
+        self.room(class).set(limit - blocks.count as i32);
     }
 
-    /// Takes all blocks, and closes the list until it is filled again. Gives the first.
-    pub(super) fn close(&self, class: Class) -> usize {
+    /// Takes all blocks, and closes the list until it is filled again.
+    pub(super) fn close(&self, class: Class) -> FreeBlocks {
+        let zeroed = self.pops_zeroed(class);
+        let head = self.head_cell(class).replace(NO_BLOCKS);
+        let limit = if zeroed { ROOM_OF_ZEROED } else { limit(class) };
+        let count = if is_end(head) { 0 } else { limit - self.room(class).get() };
         self.room(class).set(0);
-        self.head_cell(class).replace(NO_BLOCKS)
+        FreeBlocks { head, count: count as u32, zeroed }
     }
 
     /// Whether the block that [`pop`](Self::pop) gave last reads as zeroes after its first word.
     #[inline(always)]
     pub(super) fn pops_zeroed(&self, class: Class) -> bool {
-        self.room(class).get() < ROOM_OF_ZEROED / 2
+        self.room(class).get() <= ROOM_OF_ZEROED
     }
 
     /// Whether there may be blocks of several slabs on the list.
@@ -213,8 +218,22 @@ mod tests {
         let lists = Lists::new();
         assert!(!push(&lists, all[0]), "never filled");
         lists.fill(class(), free_blocks(&all[1..], false));
-        assert_eq!(lists.close(class()), all[1]);
+        let blocks = lists.close(class());
+        assert_eq!((blocks.head, blocks.count, blocks.zeroed), (all[1], 9, false));
         assert!(!push(&lists, all[0]) && lists.pop(class()).is_none());
+    }
+
+    #[test]
+    fn what_is_left_of_a_list_is_counted() {
+        let (_memory, all) = blocks(100);
+        let lists = Lists::new();
+        for (zeroed, count, popped) in [(true, 100, 1), (false, 100, 99), (true, 3, 0), (false, 3, 3), (true, 3, 3)] {
+            lists.fill(class(), free_blocks(&all[..count], zeroed));
+            assert!((0..popped).all(|_| lists.pop(class()).is_some()));
+            let left = lists.close(class());
+            assert_eq!((left.count as usize, left.zeroed), (count - popped, zeroed));
+            assert_eq!(is_end(left.head), count == popped);
+        }
     }
 
     #[test]
