@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The README's test command, which includes the loom models; the unit tests of the features; the examples, each of which
-# must end by itself; then how many tests said that they were skipped, and why.
+# The README's test command, which includes the loom models; the unit tests of the features; the comparison with every
+# peer; the examples, each of which must end by itself; then how many tests said that they were skipped, and why.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 log=$(mktemp)
@@ -8,6 +8,12 @@ trap 'rm -f "$log"' EXIT
 status=0
 cargo test --workspace --no-fail-fast 2>&1 | tee "$log" || status=$?
 cargo test -p antifreeze --features metrics,metrics-http --lib metrics 2>&1 | tee -a "$log" || status=$?
+echo "== every peer"
+if command -v c++ >/dev/null; then
+    cargo test -p allocator-bench --features all-peers --test workloads 2>&1 | tee -a "$log" || status=$?
+else
+    echo "skipped: no C++ compiler for the peers that are written in C++" | tee -a "$log"
+fi
 cargo build -p antifreeze --examples --features metrics-http || status=$?
 echo "== examples"
 for example in "five_lines" "prewarm" "metrics -- --once"; do
