@@ -39,6 +39,7 @@ const MISUSES: &[Misuse] = &[
     ("double_free_at_once", EVERY, double_free_at_once),
     ("double_free_after_other_frees", IN_SLABS, double_free_after_other_frees),
     ("double_free_after_the_block_lay_deep_in_the_list", SMALL, double_free_deep_in_the_list),
+    ("double_free_of_a_block_that_waits_to_be_handed_out_first", SMALL, double_free_at_the_front_of_the_list),
     ("second_free_by_another_thread", EVERY, second_free_by_another_thread),
     ("first_free_by_another_thread", EVERY, first_free_by_another_thread),
     ("both_frees_by_another_thread", EVERY, both_frees_by_another_thread),
@@ -219,6 +220,28 @@ fn double_free_deep_in_the_list(bytes: usize) {
         // If the block were handed out again, no allocator could tell.
         assert_ne!(allocate(bytes), block);
     }
+    free(block);
+}
+
+fn double_free_at_the_front_of_the_list(bytes: usize) {
+    let first: Vec<_> = (0..300).map(|_| allocate(bytes)).collect();
+    first.into_iter().for_each(free);
+    let mut again: Vec<_> = (0..300).map(|_| allocate(bytes)).collect();
+    // A list that is long, or of memory never used, takes nothing back.
+    let mut takes_back = || {
+        let block = allocate(bytes);
+        free(block);
+        let next = allocate(bytes);
+        again.push(next);
+        next == block
+    };
+    assert!((0..10_000).any(|_| takes_back()), "what was freed last never comes back first");
+    let (block, other) = (allocate(bytes), allocate(bytes));
+    announce(block);
+    free(block);
+    // Under another one for a while, then at the front again.
+    free(other);
+    assert_eq!(allocate(bytes), other);
     free(block);
 }
 

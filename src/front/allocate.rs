@@ -316,15 +316,11 @@ unsafe fn move_block<O: Os>(
     let grows = bytes > layout.size();
     // A block that grows by small steps is given more than it asks for, so that a run of steps costs few copies: a
     // quarter of what it had; half from a page on, where copies cost more, and some of what is not written to costs
-    // nothing. There a little more than it asks for, too: out of the classes of powers of two, see `size_class`.
-    let is_page = layout.size() >= CARVE_BYTES;
-    let stepwise = if grows {
-        let more = layout.size() / if is_page { 2 } else { 4 };
-        (bytes + if is_page { bytes / 16 } else { 0 }).max(layout.size() + more)
-    } else {
-        bytes
-    };
+    // nothing.
+    let more = layout.size() / if layout.size() < CARVE_BYTES { 4 } else { 2 };
+    let stepwise = if grows { bytes.max(layout.size() + more) } else { bytes };
     let class = Class::holding_aligned(stepwise, align).or_else(|| Class::holding_aligned(bytes, align));
+    let class = if grows { class.map(|class| class.apart(align)) } else { class };
     let target = match class {
         Some(class) => heap.take(engine, class).map(pointer_at),
         None => {

@@ -2,8 +2,8 @@
 //! `span::large`.
 //!
 //! Invariant: of a slab that is owned, only the owner touches `used`, `carved`, `free` and the queue links; everybody
-//! may push on `remote`. A block is in exactly one place: with the program, on the owner's bin, on `free`, or on
-//! `remote`. `used` counts all carved blocks that are not on `free`.
+//! may push on `remote`. A block is in exactly one place: with the program, on the list of a heap (of the owner, or of
+//! one that was the owner), on `free`, or on `remote`. `used` counts all carved blocks that are not on `free`.
 //!
 //! Lists are linked through the first word of the free blocks; the last one's leads to an address with the low bit set.
 //! The second word of a free block is a mark, made of a secret of the process and the block's address: by it
@@ -13,7 +13,7 @@
 use core::cell::Cell;
 use core::ptr::null;
 
-use super::size_class::Class;
+use super::size_class::{CLASS_COUNT, Class};
 use crate::arena::{HEADER_BYTES, Reservation, Run, pointer_at};
 use crate::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::limits::{BLOCK_ALIGN_BYTES, CARVE_BYTES, FEW_DIVISOR};
@@ -75,6 +75,8 @@ pub(crate) struct Slab {
     used: AtomicU32,
     /// With as many used blocks, or fewer, the owner wants to hear of a free. Owner.
     few: Cell<u32>,
+    /// Number of the list that takes the slab's blocks: of the class, or [`NO_LIST`]. Owner.
+    list: Cell<u8>,
     /// Number of the size class. Set once per use.
     class: Cell<u8>,
     /// Whether blocks not carved yet read as zeroes. Set once per use.
@@ -124,6 +126,29 @@ impl Secret {
 
 /// The end mark of a list that never had a slab.
 pub(crate) const NO_BLOCKS: usize = 1;
+
+/// The number of the list that takes no blocks.
+const NO_LIST: u8 = CLASS_COUNT as u8;
+/// Lists that a heap has: one for each class, and one that takes no blocks.
+pub(crate) const LIST_COUNT: usize = CLASS_COUNT + 1;
+
+/// Names a list of a heap: always below [`LIST_COUNT`].
+#[derive(Clone, Copy)]
+pub(crate) struct ListIndex(u8);
+
+impl ListIndex {
+    /// The list of a class.
+    #[inline(always)]
+    pub(crate) const fn of(class: Class) -> Self {
+        ListIndex(class.index() as u8)
+    }
+
+    /// The number, below [`LIST_COUNT`].
+    #[inline(always)]
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// A list of free blocks of a slab, cut off from it: the blocks count as used there.
 #[derive(Clone, Copy)]
@@ -224,7 +249,8 @@ impl Slab {
         // Relaxed: other threads learn of the slab through its blocks.
         slab.carved_bytes.store(0, Ordering::Relaxed);
         slab.carved.store(0, Ordering::Relaxed);
-        slab.few.set(0);
+        slab.tell_of_few(false);
+        slab.let_list(false);
         slab.used.store(0, Ordering::Relaxed);
         slab.block_bytes.store(class.shape().block_bytes, Ordering::Relaxed);
         slab.class.set(class.index() as u8);
@@ -335,13 +361,10 @@ impl Slab {
         self.slices.store(slices.0, Ordering::Relaxed);
     }
 
-    /// The size class of a slab that is in use.
-    /// # Safety
-    /// The caller holds a block of the slab.
+    /// Owner: the list that takes the slab's blocks.
     #[inline(always)]
-    pub(crate) unsafe fn class_in_use(&self) -> Class {
-        // SAFETY: `create` stored the number of a class, which does not change while there are blocks.
-        unsafe { Class::from_index(self.class.get()).unwrap_unchecked() }
+    pub(crate) fn list(&self) -> ListIndex {
+        ListIndex(self.list.get())
     }
 
     /// The size class.
@@ -409,6 +432,11 @@ impl Slab {
     /// are used, or fewer; or else only when none are.
     pub(crate) fn tell_of_few(&self, tell: bool) {
         self.few.set(if tell { self.capacity() / FEW_DIVISOR } else { 0 });
+    }
+
+    /// Owner: lets lists take the slab's blocks, or not.
+    pub(crate) fn let_list(&self, may: bool) {
+        self.list.set(if may { self.class.get() } else { NO_LIST });
     }
 
     /// Owner: takes the whole free list.
@@ -503,11 +531,6 @@ impl Slab {
                 block = next;
             }
         }
-    }
-
-    /// Owner: the head of the free list.
-    pub(crate) fn free_head(&self) -> usize {
-        self.free.get()
     }
 
     /// A block's place for the shared word: its offset in units of 16 bytes.

@@ -16,8 +16,7 @@ use crate::arena::{BlockSpace, Found};
 use crate::atomic::AtomicU64;
 use crate::fatal::fatal;
 use crate::limits::{
-    EMPTY_SLAB_BLOCK_BYTES_MAX, LISTED_BLOCKS_MAX, PARTIAL_CLASS_BYTES_MAX, PARTIAL_HEAP_BYTES_MAX,
-    PARTIAL_OWN_BYTES_MAX,
+    EMPTY_SLAB_BLOCK_BYTES_MAX, PARTIAL_CLASS_BYTES_MAX, PARTIAL_HEAP_BYTES_MAX, PARTIAL_OWN_BYTES_MAX,
 };
 use crate::lockfree::remote_free::Push;
 use crate::os::Os;
@@ -60,7 +59,7 @@ impl Bin {
 #[repr(C, align(128))]
 pub(crate) struct Heap {
     lists: Lists,
-    // With the fields after it in one cache line: all that a free by the owner needs of the heap.
+    // With the fields after it in one cache line: all that a free by the owner needs of the heap besides its list.
     secret: Cell<Secret>,
     /// As the heap knows it: as long as it was when the heap last took a slab, or longer.
     block_space: Cell<BlockSpace>,
@@ -224,6 +223,7 @@ impl Heap {
         };
         self.lists.fill(class, blocks);
         slab.tell_of_few(true);
+        slab.let_list(true);
         bin.sparse.set(0);
         true
     }
@@ -237,13 +237,13 @@ impl Heap {
         if slab.is_block(block) && !unsafe { looks_free(block, self.secret()) } {
             // SAFETY: the slab is this thread's, and the program has given the block up.
             unsafe {
-                if !self.lists.push(slab.class_in_use(), block, self.secret()) && slab.push_free(block, self.secret()) {
+                if !self.lists.push(slab.list(), block, self.secret()) && slab.push_free(block, self.secret()) {
                     self.slab_sparse(engine, slab);
                 }
             }
             return;
         }
-        self.free_doubtful(engine, slab, block);
+        Self::refuse(slab, block);
     }
 
     /// After a free by this thread that left few blocks of `slab` used, or none: gives it back in that case, and gives
@@ -256,7 +256,9 @@ impl Heap {
             return self.slab_emptied(engine, slab, class);
         }
         slab.tell_of_few(false);
-        let sparse = &self.bin(class).sparse;
+        let Bin { slab: active, sparse, .. } = self.bin(class);
+        // Its last blocks would keep it in use; the one that the heap allocates from is kept anyway.
+        slab.let_list(core::ptr::eq(active.get(), slab));
         sparse.set(sparse.get().saturating_add(1));
         if sparse.get() >= SPARSE_SLABS_MAX && self.lists.is_mixed(class) {
             self.give_up_list(engine, class);
@@ -286,14 +288,16 @@ impl Heap {
         }
         let mut block = blocks.head;
         while !is_end(block) {
-            // SAFETY: blocks on the list are free and this thread's alone. A block that may be another's is in use
-            // from its slab's view, so it must not look free.
+            let Some(slab) = slab_of(engine, block).filter(|slab| slab.is_block(block)) else {
+                fatal("a list of free blocks is damaged", block)
+            };
+            // SAFETY: blocks on the list are free and this thread's alone. For its slab the block is in use, so it must
+            // not look free.
             let next = unsafe {
                 let next = read_link(block);
                 clear_mark(block);
                 next
             };
-            let Some(slab) = slab_of(engine, block) else { fatal("free list is damaged", block) };
             if !slab.is_owned_by(self.address()) {
                 self.free_remote(engine, slab, block);
             // SAFETY: the slab is this thread's, and so is the block.
@@ -334,12 +338,18 @@ impl Heap {
     /// heap whose threads' shares of frees wander would keep empty slabs up to the limit.
     fn keep_or_pool<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab, class: Class) {
         let bin = self.bin(class);
-        if let Some(longest) = bin.partial.first()
-            && longest.is_empty_with_remote()
-        {
+        let emptied = bin.partial.first().filter(|longest| longest.is_empty_with_remote());
+        if let Some(longest) = emptied {
             self.remove_partial(bin, longest);
+        }
+        self.queue_or_pool(engine, bin, slab, class);
+        // Last: it may start the governor's thread, which may ask for memory here.
+        if let Some(longest) = emptied {
             pool::release(engine.arena(), longest);
         }
+    }
+
+    fn queue_or_pool<O: Os>(&self, engine: &Engine<O>, bin: &Bin, slab: &'static Slab, class: Class) {
         let bytes = slab.slices().in_bytes();
         let (class_bytes, heap_bytes) = (bin.partial.count() as usize * bytes, self.partial_bytes.get());
         let has_little = class_bytes < PARTIAL_CLASS_BYTES_MAX && heap_bytes < PARTIAL_HEAP_BYTES_MAX;
@@ -427,30 +437,14 @@ impl Heap {
         }
     }
 
-    /// Frees a block of a slab of this heap that did not pass the fast path's checks: ends the process if it is not a
-    /// block, or free already; frees it if its contents only looked like a mark.
+    /// Ends the process because of a block of a slab of this heap that did not pass the fast path's checks.
     #[cold]
     #[inline(never)]
-    fn free_doubtful<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab, block: usize) {
-        if !slab.is_block(block) {
-            fatal("free: pointer is not the start of a block", block);
-        }
-        let Some(class) = slab.class() else { fatal("free: slab header is damaged", block) };
-        let secret = self.secret();
-        // A block that another thread has freed waits on the remote list: look there too.
-        if let Some(blocks) = slab.take_remote() {
-            // SAFETY: the list was just taken; its blocks are nobody else's.
-            unsafe { slab.return_blocks(blocks, secret) };
-        }
-        let blocks_max = LISTED_BLOCKS_MAX.max(slab.capacity() as usize);
-        let heads = [slab.free_head(), self.lists.head(class)];
-        if heads.iter().any(|head| list_has(engine, *head, block, blocks_max)) {
+    fn refuse(slab: &Slab, block: usize) -> ! {
+        if slab.is_block(block) {
             fatal("free: block is free already", block);
         }
-        // SAFETY: the block is on no list, so it was in use, and the program gives it to us.
-        if unsafe { slab.push_free(block, secret) } {
-            self.slab_sparse(engine, slab);
-        }
+        fatal("free: pointer is not the start of a block", block);
     }
 
     /// Gives up everything, because the thread ends: empty slabs go back, the others to the pool, full ones to nobody.
@@ -495,21 +489,4 @@ fn slab_of<O: Os>(engine: &Engine<O>, block: usize) -> Option<&'static Slab> {
         Kind::SlabRest => Some(slab.first_of_rest()),
         Kind::Large | Kind::Free => None,
     }
-}
-
-/// Whether `block` is on the list of at most `blocks_max` blocks that starts at `head`, before any link that leads to
-/// no block.
-fn list_has<O: Os>(engine: &Engine<O>, head: usize, block: usize, blocks_max: usize) -> bool {
-    let mut at = head;
-    for _ in 0..=blocks_max {
-        if is_end(at) || !slab_of(engine, at).is_some_and(|slab| slab.is_block(at)) {
-            return false;
-        }
-        if at == block {
-            return true;
-        }
-        // SAFETY: `at` is a block of a slab, and lists are of free ones.
-        at = unsafe { read_link(at) };
-    }
-    true
 }

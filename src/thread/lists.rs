@@ -12,8 +12,10 @@
 use core::cell::Cell;
 
 use crate::limits::{LISTED_BLOCK_BYTES_MAX, LISTED_BLOCKS_MAX, LISTED_BYTES_MAX};
-use crate::span::size_class::{CLASS_COUNT, Class};
-use crate::span::slab::{FreeBlocks, NO_BLOCKS, Secret, clear_mark, is_end, prefetch, read_link, write_link};
+use crate::span::size_class::Class;
+use crate::span::slab::{
+    FreeBlocks, LIST_COUNT, ListIndex, NO_BLOCKS, Secret, clear_mark, is_end, prefetch, read_link, write_link,
+};
 
 /// The room of a list without blocks that takes none, because those that it was filled with read as zeroes.
 const ROOM_OF_ZEROED: i32 = i32::MIN / 2;
@@ -21,9 +23,9 @@ const ROOM_OF_ZEROED: i32 = i32::MIN / 2;
 /// The lists of one heap.
 pub(super) struct Lists {
     /// First block, or the end mark.
-    heads: [Cell<usize>; CLASS_COUNT],
+    heads: [Cell<usize>; LIST_COUNT],
     /// How many blocks a list is below its limit; negative for a list that is over it.
-    rooms: [Cell<i32>; CLASS_COUNT],
+    rooms: [Cell<i32>; LIST_COUNT],
 }
 
 /// How many blocks a list of the class takes back.
@@ -38,7 +40,7 @@ fn limit(class: Class) -> i32 {
 impl Lists {
     /// Empty, and closed until they are filled.
     pub(super) const fn new() -> Self {
-        Lists { heads: [const { Cell::new(NO_BLOCKS) }; CLASS_COUNT], rooms: [const { Cell::new(0) }; CLASS_COUNT] }
+        Lists { heads: [const { Cell::new(NO_BLOCKS) }; LIST_COUNT], rooms: [const { Cell::new(0) }; LIST_COUNT] }
     }
 
     /// Makes zeroed memory what [`Lists::new`] gives.
@@ -49,27 +51,22 @@ impl Lists {
     }
 
     #[inline(always)]
-    fn head_cell(&self, class: Class) -> &Cell<usize> {
-        // SAFETY: a class is always below CLASS_COUNT, the length of the array.
-        unsafe { self.heads.get_unchecked(class.index()) }
+    fn head_cell(&self, list: ListIndex) -> &Cell<usize> {
+        // SAFETY: the number is always below LIST_COUNT, the length of the array.
+        unsafe { self.heads.get_unchecked(list.index()) }
     }
 
     #[inline(always)]
-    fn room(&self, class: Class) -> &Cell<i32> {
-        // SAFETY: a class is always below CLASS_COUNT, the length of the array.
-        unsafe { self.rooms.get_unchecked(class.index()) }
-    }
-
-    /// The first block, or the end mark.
-    pub(super) fn head(&self, class: Class) -> usize {
-        self.head_cell(class).get()
+    fn room(&self, list: ListIndex) -> &Cell<i32> {
+        // SAFETY: the number is always below LIST_COUNT, the length of the array.
+        unsafe { self.rooms.get_unchecked(list.index()) }
     }
 
     /// Takes the first block; `None` if there is none. Its second word is zero, so that a later free does not take it
     /// for a free block; the first is of no use.
     #[inline(always)]
     pub(super) fn pop(&self, class: Class) -> Option<usize> {
-        let head = self.head_cell(class);
+        let head = self.head_cell(ListIndex::of(class));
         let block = head.get();
         if is_end(block) {
             return None;
@@ -82,22 +79,22 @@ impl Lists {
             head.set(next);
             clear_mark(block);
         }
-        let room = self.room(class);
+        let room = self.room(ListIndex::of(class));
         room.set(room.get().wrapping_add(1));
         Some(block)
     }
 
-    /// Puts a block in front, if the list is below its limit.
+    /// Puts a block in front, if the list is below its limit. The one that is of no class always is at it.
     /// # Safety
-    /// `block` is of `class`, counts as used in its slab, and nobody uses it.
+    /// `block` is of the list's class, counts as used in its slab, and nobody uses it.
     #[inline(always)]
-    pub(super) unsafe fn push(&self, class: Class, block: usize, secret: Secret) -> bool {
-        let room = self.room(class);
+    pub(super) unsafe fn push(&self, list: ListIndex, block: usize, secret: Secret) -> bool {
+        let room = self.room(list);
         if room.get() <= 0 {
             return false;
         }
         room.set(room.get() - 1);
-        let head = self.head_cell(class);
+        let head = self.head_cell(list);
         // SAFETY: the caller's promise.
         unsafe { write_link(block, head.get(), secret) };
         head.set(block);
@@ -106,30 +103,30 @@ impl Lists {
 
     /// Makes an empty list one of these blocks.
     pub(super) fn fill(&self, class: Class, blocks: FreeBlocks) {
-        self.head_cell(class).set(blocks.head);
+        self.head_cell(ListIndex::of(class)).set(blocks.head);
         let limit = if blocks.zeroed { ROOM_OF_ZEROED } else { limit(class) };
-        self.room(class).set(limit - blocks.count as i32);
+        self.room(ListIndex::of(class)).set(limit - blocks.count as i32);
     }
 
     /// Takes all blocks, and closes the list until it is filled again.
     pub(super) fn close(&self, class: Class) -> FreeBlocks {
         let zeroed = self.pops_zeroed(class);
-        let head = self.head_cell(class).replace(NO_BLOCKS);
+        let head = self.head_cell(ListIndex::of(class)).replace(NO_BLOCKS);
         let limit = if zeroed { ROOM_OF_ZEROED } else { limit(class) };
-        let count = if is_end(head) { 0 } else { limit - self.room(class).get() };
-        self.room(class).set(0);
+        let count = if is_end(head) { 0 } else { limit - self.room(ListIndex::of(class)).get() };
+        self.room(ListIndex::of(class)).set(0);
         FreeBlocks { head, count: count as u32, zeroed }
     }
 
     /// Whether the block that [`pop`](Self::pop) gave last reads as zeroes after its first word.
     #[inline(always)]
     pub(super) fn pops_zeroed(&self, class: Class) -> bool {
-        self.room(class).get() <= ROOM_OF_ZEROED
+        self.room(ListIndex::of(class)).get() <= ROOM_OF_ZEROED
     }
 
     /// Whether there may be blocks of several slabs on the list.
     pub(super) fn is_mixed(&self, class: Class) -> bool {
-        self.room(class).get() >= 0
+        self.room(ListIndex::of(class)).get() >= 0
     }
 }
 
@@ -168,7 +165,7 @@ mod tests {
 
     fn push(lists: &Lists, block: usize) -> bool {
         // SAFETY: the block is the test's memory, and nobody uses it.
-        unsafe { lists.push(class(), block, SECRET) }
+        unsafe { lists.push(ListIndex::of(class()), block, SECRET) }
     }
 
     #[test]
@@ -245,7 +242,7 @@ mod tests {
         for _ in 0..3 {
             let block = lists.pop(class).unwrap();
             // SAFETY: the block is the test's memory, and nobody uses it.
-            assert!(!unsafe { lists.push(class, block, SECRET) });
+            assert!(!unsafe { lists.push(ListIndex::of(class), block, SECRET) });
         }
     }
 }

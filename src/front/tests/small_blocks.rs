@@ -64,6 +64,25 @@ fn a_class_that_shrinks_keeps_no_slabs_for_the_sake_of_a_list() {
 }
 
 #[test]
+fn the_last_blocks_of_sparse_slabs_do_not_keep_them_in_use() {
+    for bytes in [64, 1000, 4096] {
+        let (engine, heap) = started(FakeOs::new(), Commit::Ready);
+        let capacity = Class::holding(bytes).unwrap().shape().capacity as usize;
+        let blocks = slabs_full(engine, heap, bytes, 64);
+        // All slabs become sparse, and tell; one block of each stays.
+        for slab in blocks.chunks(capacity) {
+            slab[1..].iter().for_each(|block| free(engine, heap, *block));
+        }
+        // The list is filled anew, so that it could take what is freed next.
+        let more: Vec<_> = (0..capacity - 1).map(|_| allocate(engine, heap, layout(bytes))).collect();
+        blocks.chunks(capacity).for_each(|slab| free(engine, heap, slab[0]));
+        more.into_iter().for_each(|block| free(engine, heap, block));
+        let slabs = used_slices(engine) / slices_of_slab(bytes);
+        assert!(slabs <= 6, "{bytes}: {slabs} slabs for nothing");
+    }
+}
+
+#[test]
 fn slabs_that_other_threads_have_emptied_are_given_back_while_their_owner_lives() {
     const BYTES: usize = 1000;
     let (engine, heap) = started(FakeOs::new(), Commit::Ready);
