@@ -90,25 +90,14 @@ fn slabs_that_other_threads_have_emptied_are_given_back_while_their_owner_lives(
     let capacity = Class::holding(BYTES).unwrap().shape().capacity as usize;
     let blocks = slabs_full(engine, heap, BYTES, 60);
     // The first free of a full slab's blocks makes the slab this heap's again; the rest come from another thread.
-    for slab in blocks.chunks(capacity) {
-        free(engine, heap, slab[0]);
-    }
-    for slab in blocks.chunks(capacity) {
-        for block in &slab[1..] {
-            free(engine, other, *block);
-        }
-    }
+    let give_back = |blocks: &[*mut u8]| {
+        blocks.chunks(capacity).for_each(|slab| free(engine, heap, slab[0]));
+        blocks.chunks(capacity).flat_map(|slab| &slab[1..]).for_each(|block| free(engine, other, *block));
+    };
+    give_back(&blocks);
     let before = used_slices(engine);
     // It goes on working: each slab that it gets to keep is a moment to look at another one.
-    let more = slabs_full(engine, heap, BYTES, 60);
-    for slab in more.chunks(capacity) {
-        free(engine, heap, slab[0]);
-    }
-    for slab in more.chunks(capacity) {
-        for block in &slab[1..] {
-            free(engine, other, *block);
-        }
-    }
+    give_back(&slabs_full(engine, heap, BYTES, 60));
     let last = slabs_full(engine, heap, BYTES, 30);
     for slab in last.chunks(capacity) {
         free(engine, heap, slab[0]);
