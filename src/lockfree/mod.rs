@@ -15,4 +15,4 @@ pub(crate) mod room_word;
 pub(crate) mod slice_bitmap;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -334,8 +334,8 @@ impl Heap {
 
     /// Keeps a slab with free blocks, or gives it to all if this heap has many: more than a little, and more than it
     /// has itself used up. A thread that frees what others allocate keeps nearly nothing; one that allocates keeps
-    /// about what it frees. What others have emptied meanwhile of the one that has waited longest goes back first: a
-    /// heap whose threads' shares of frees wander would keep empty slabs up to the limit.
+    /// about what it frees. The one that has waited longest goes back if others have emptied it meanwhile: where the
+    /// threads' shares of frees wander, a heap would keep empty slabs up to the limit.
     fn keep_or_pool<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab, class: Class) {
         let bin = self.bin(class);
         let emptied = bin.partial.first().filter(|longest| longest.is_empty_with_remote());

@@ -17,8 +17,8 @@ use crate::span::slab::{
     FreeBlocks, LIST_COUNT, ListIndex, NO_BLOCKS, Secret, clear_mark, is_end, prefetch, read_link, write_link,
 };
 
-/// The room of a list without blocks that takes none, because those that it was filled with read as zeroes.
-const ROOM_OF_ZEROED: i32 = i32::MIN / 2;
+/// The limit of a list that takes no blocks, because those that it was filled with read as zeroes.
+const LIMIT_OF_ZEROED: i32 = i32::MIN / 2;
 
 /// The lists of one heap.
 pub(super) struct Lists {
@@ -28,9 +28,12 @@ pub(super) struct Lists {
     rooms: [Cell<i32>; LIST_COUNT],
 }
 
-/// How many blocks a list of the class takes back.
-fn limit(class: Class) -> i32 {
+/// Up to how many blocks a list of the class takes back what is freed.
+fn limit(class: Class, zeroed: bool) -> i32 {
     let block_bytes = class.shape().block_bytes as usize;
+    if zeroed {
+        return LIMIT_OF_ZEROED;
+    }
     if block_bytes > LISTED_BLOCK_BYTES_MAX {
         return 0;
     }
@@ -80,7 +83,7 @@ impl Lists {
             clear_mark(block);
         }
         let room = self.room(ListIndex::of(class));
-        room.set(room.get().wrapping_add(1));
+        room.set(room.get() + 1);
         Some(block)
     }
 
@@ -104,24 +107,22 @@ impl Lists {
     /// Makes an empty list one of these blocks.
     pub(super) fn fill(&self, class: Class, blocks: FreeBlocks) {
         self.head_cell(ListIndex::of(class)).set(blocks.head);
-        let limit = if blocks.zeroed { ROOM_OF_ZEROED } else { limit(class) };
-        self.room(ListIndex::of(class)).set(limit - blocks.count as i32);
+        self.room(ListIndex::of(class)).set(limit(class, blocks.zeroed) - blocks.count as i32);
     }
 
     /// Takes all blocks, and closes the list until it is filled again.
     pub(super) fn close(&self, class: Class) -> FreeBlocks {
         let zeroed = self.pops_zeroed(class);
         let head = self.head_cell(ListIndex::of(class)).replace(NO_BLOCKS);
-        let limit = if zeroed { ROOM_OF_ZEROED } else { limit(class) };
-        let count = if is_end(head) { 0 } else { limit - self.room(ListIndex::of(class)).get() };
-        self.room(ListIndex::of(class)).set(0);
+        let room = self.room(ListIndex::of(class)).replace(0);
+        let count = if is_end(head) { 0 } else { limit(class, zeroed) - room };
         FreeBlocks { head, count: count as u32, zeroed }
     }
 
     /// Whether the block that [`pop`](Self::pop) gave last reads as zeroes after its first word.
     #[inline(always)]
     pub(super) fn pops_zeroed(&self, class: Class) -> bool {
-        self.room(ListIndex::of(class)).get() <= ROOM_OF_ZEROED
+        self.room(ListIndex::of(class)).get() <= LIMIT_OF_ZEROED
     }
 
     /// Whether there may be blocks of several slabs on the list.

@@ -6,6 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::lockfree::tests::Numbers;
 use crate::span::size_class::Class;
 
 fn used_slices(engine: TestEngine) -> usize {
@@ -16,20 +17,20 @@ fn slices_of_slab(bytes: usize) -> usize {
     Class::holding(bytes).unwrap().shape().slices as usize
 }
 
+fn blocks_of_slab(bytes: usize) -> usize {
+    Class::holding(bytes).unwrap().shape().capacity as usize
+}
+
 /// As many blocks as so many slabs hold.
 fn slabs_full(engine: TestEngine, heap: &Heap, bytes: usize, slabs: usize) -> Vec<*mut u8> {
-    let count = Class::holding(bytes).unwrap().shape().capacity as usize * slabs;
-    (0..count).map(|_| allocate(engine, heap, layout(bytes))).collect()
+    (0..blocks_of_slab(bytes) * slabs).map(|_| allocate(engine, heap, layout(bytes))).collect()
 }
 
 /// The same in an order without order.
 fn shuffled(mut blocks: Vec<*mut u8>) -> Vec<*mut u8> {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut numbers = Numbers::new(1);
     for index in (1..blocks.len()).rev() {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        blocks.swap(index, state as usize % (index + 1));
+        blocks.swap(index, numbers.below(index as u64 + 1) as usize);
     }
     blocks
 }
@@ -67,7 +68,7 @@ fn a_class_that_shrinks_keeps_no_slabs_for_the_sake_of_a_list() {
 fn the_last_blocks_of_sparse_slabs_do_not_keep_them_in_use() {
     for bytes in [64, 1000, 4096] {
         let (engine, heap) = started(FakeOs::new(), Commit::Ready);
-        let capacity = Class::holding(bytes).unwrap().shape().capacity as usize;
+        let capacity = blocks_of_slab(bytes);
         let blocks = slabs_full(engine, heap, bytes, 64);
         // All slabs become sparse, and tell; one block of each stays.
         for slab in blocks.chunks(capacity) {
@@ -87,7 +88,7 @@ fn slabs_that_other_threads_have_emptied_are_given_back_while_their_owner_lives(
     const BYTES: usize = 1000;
     let (engine, heap) = started(FakeOs::new(), Commit::Ready);
     let other = engine.acquire_heap().unwrap();
-    let capacity = Class::holding(BYTES).unwrap().shape().capacity as usize;
+    let capacity = blocks_of_slab(BYTES);
     let blocks = slabs_full(engine, heap, BYTES, 60);
     // The first free of a full slab's blocks makes the slab this heap's again; the rest come from another thread.
     let give_back = |blocks: &[*mut u8]| {
@@ -110,7 +111,7 @@ fn a_block_on_the_list_of_one_heap_may_be_of_a_slab_of_another() {
     const BYTES: usize = 1000;
     let (engine, heap) = started(FakeOs::new(), Commit::Ready);
     let other = engine.acquire_heap().unwrap();
-    let capacity = Class::holding(BYTES).unwrap().shape().capacity as usize;
+    let capacity = blocks_of_slab(BYTES);
     let foreign = slabs_full(engine, other, BYTES, 60);
     let own = used_before(engine, heap, BYTES, 2);
     // The first free makes a full slab this heap's, the second goes on its list; it keeps the last few such slabs, and
