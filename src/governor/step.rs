@@ -2,14 +2,17 @@
 //!
 //! Invariant: the step is whole slices. It grows to at most twice its size on each call, and shrinks at once when a
 //! call took too long. A wary one then stays as it is for a while: among hugepages there may be small pages, which cost
-//! twenty times as much, and a chunk at a time is fast enough. Below a chunk it goes only when three calls in a row
-//! were too slow: then the pages are small, and no hugepage is cut; one slow call may be the machine's.
+//! twenty times as much, and a chunk at a time is fast enough. Below a chunk it goes only when more than a fifth of the
+//! calls are too slow, soonest after three in a row: then the pages are small, and no hugepage is cut; one slow call
+//! may be the machine's.
 
 use crate::limits::{CHUNK_BYTES, SLICE_BYTES};
 use crate::units::Nanos;
 
-/// Calls over the budget in a row after which a step may be less than a chunk.
-const SLOW_CALLS: u32 = 3;
+/// What a call over the budget adds to the suspicion that a chunk is too much; one within it takes 1 away.
+const SUSPICION_OF_SLOW: u32 = 4;
+/// The suspicion from which on a step may be less than a chunk: three slow calls in a row.
+const SUSPICION_MAX: u32 = 3 * SUSPICION_OF_SLOW;
 /// Calls within the budget after which a wary step grows again: after a first overrun, and at most, after four times as
 /// many each time. With the most no more than one call in a thousand is an overrun, whatever the mixture of pages.
 const CALM_CALLS: u32 = 16;
@@ -21,8 +24,8 @@ pub(crate) struct Step {
     bytes: usize,
     bytes_max: usize,
     budget: Nanos,
-    /// Calls of a chunk or less in a row that took longer than the budget.
-    slow: u32,
+    /// How much speaks for it that calls over a chunk or less take longer than the budget.
+    suspicion: u32,
     /// Whether it is wary.
     wary: bool,
     /// Calls since the last overrun, and how many it takes until the step grows.
@@ -31,9 +34,9 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    /// One chunk to begin with: in the default budget whatever the pages are. At most `bytes_max`.
+    /// One chunk to begin with: in the default budget on most machines, whatever the pages are. At most `bytes_max`.
     pub(crate) const fn new(bytes_max: usize, budget: Nanos) -> Self {
-        Step { bytes: CHUNK_BYTES, bytes_max, budget, slow: 0, wary: false, calm: 0, calm_needed: 0 }
+        Step { bytes: CHUNK_BYTES, bytes_max, budget, suspicion: 0, wary: false, calm: 0, calm_needed: 0 }
     }
 
     /// The same, wary.
@@ -50,7 +53,11 @@ impl Step {
     /// the same bytes differ by a half and more.
     pub(crate) fn learn(&mut self, bytes: usize, time: Nanos) {
         if bytes <= CHUNK_BYTES {
-            self.slow = if time > self.budget { self.slow.saturating_add(1) } else { 0 };
+            self.suspicion = if time > self.budget {
+                (self.suspicion + SUSPICION_OF_SLOW).min(SUSPICION_MAX)
+            } else {
+                self.suspicion.saturating_sub(1)
+            };
         }
         self.calm = self.calm.saturating_add(1);
         if self.wary && bytes > CHUNK_BYTES && time > self.budget {
@@ -66,7 +73,7 @@ impl Step {
         let may_grow = bytes >= self.bytes && (self.calm >= self.calm_needed || self.bytes < CHUNK_BYTES);
         let most = if may_grow { self.bytes * 2 } else { self.bytes };
         let step = affordable.min(most);
-        let may_split = self.slow >= SLOW_CALLS || self.bytes < CHUNK_BYTES;
+        let may_split = self.suspicion >= SUSPICION_MAX || self.bytes < CHUNK_BYTES;
         let (unit, least) =
             if step < CHUNK_BYTES && may_split { (SLICE_BYTES, SLICE_BYTES) } else { (CHUNK_BYTES, CHUNK_BYTES) };
         self.bytes = (step / unit * unit).clamp(least, self.bytes_max);
@@ -151,8 +158,28 @@ mod tests {
     }
 
     #[test]
+    fn chunks_that_take_about_the_budget_are_split_but_a_few_slow_calls_split_none() {
+        let overruns = |slow_of: &dyn Fn(u32) -> bool| {
+            let mut step = Step::new(MOST, BUDGET);
+            let mut over = 0;
+            for call in 0..1000 {
+                let chunk_ns = BUDGET.0 * if slow_of(call) { 11 } else { 9 } / 10;
+                let ns = chunk_ns * step.bytes() as u64 / CHUNK_BYTES as u64;
+                over += u32::from(ns > BUDGET.0);
+                step.learn(step.bytes(), Nanos(ns));
+            }
+            (over, step.bytes())
+        };
+        for (every, over_max) in [(2, 5), (4, 10)] {
+            let (over, bytes) = overruns(&|call| call % every == 0);
+            assert!(over <= over_max && bytes < CHUNK_BYTES, "one in {every}: {over} overruns, {bytes} at the end");
+        }
+        assert_eq!(overruns(&|call| call % 6 == 0), (167, CHUNK_BYTES));
+    }
+
+    #[test]
     fn steps_of_slices_grow_back() {
-        let mut step = Step { bytes: SLICE_BYTES, slow: 9, ..Step::new(MOST, BUDGET) };
+        let mut step = Step { bytes: SLICE_BYTES, suspicion: SUSPICION_MAX, ..Step::new(MOST, BUDGET) };
         for _ in 0..12 {
             step.learn(step.bytes(), Nanos(1_000));
         }
