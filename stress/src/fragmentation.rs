@@ -12,7 +12,9 @@ use crate::memory::{self, HUGEPAGE_BYTES, Mapping};
 use crate::record::{Figure, Unit};
 
 /// So few free hugepages count as scarce.
-const FEW: u64 = 32;
+pub const FEW: u64 = 32;
+/// The figure that tells how many were free when the child began.
+pub const FREE: &str = "free hugepages";
 /// What the harness takes of the hugepages that are left at a time.
 const PIECE_BYTES: u64 = 64 << 20;
 /// How often it is looked whether the user wants to stop, in pages.
@@ -81,7 +83,7 @@ impl Fragmentation {
         };
         let figure = |name: &str, value| Figure { name: name.to_owned(), value, unit: Unit::Count };
         vec![
-            figure("free hugepages", Some(self.free_hugepages)),
+            figure(FREE, Some(self.free_hugepages)),
             figure("compaction stalls", since(|counters| counters.stalls)),
             figure("hugepage fallbacks", since(|counters| counters.fallbacks)),
         ]

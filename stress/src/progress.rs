@@ -1,6 +1,6 @@
 //! What a person sees while the children run: which one, in which phase, and how long it may still take.
 //!
-//! Nothing is shown where standard error is no terminal.
+//! Where standard error is no terminal, each child gets one line when it begins.
 
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
@@ -56,13 +56,16 @@ pub struct Progress {
     rounds: u32,
     began: Instant,
     child: String,
+    /// Whether there is somebody to draw for.
+    draws: bool,
 }
 
 impl Progress {
     /// A bar for every candidate in so many rounds.
     pub fn new(candidates: &[Candidate], rounds: u32) -> Self {
         let bar = ProgressBar::new(u64::from(rounds) * candidates.len() as u64);
-        if io::stderr().is_terminal() {
+        let draws = io::stderr().is_terminal();
+        if draws {
             bar.enable_steady_tick(Duration::from_millis(250));
         } else {
             bar.set_draw_target(ProgressDrawTarget::hidden());
@@ -73,7 +76,7 @@ impl Progress {
             Err(_) => bar,
         };
         let forecast = Forecast::new(candidates, rounds);
-        Self { bar, forecast, rounds, began: Instant::now(), child: String::new() }
+        Self { bar, forecast, rounds, began: Instant::now(), child: String::new(), draws }
     }
 
     /// Shows what is going on.
@@ -82,6 +85,9 @@ impl Progress {
             Event::Preparing { round, allocator } => {
                 self.began = Instant::now();
                 self.child = format!("round {round} of {}: {allocator}", self.rounds);
+                if !self.draws {
+                    eprintln!("{}{}", self.child, self.left());
+                }
                 self.say("taking memory that the host backs");
             }
             Event::Phase { name } => self.say(name),
@@ -93,8 +99,12 @@ impl Progress {
     }
 
     fn say(&self, what: &str) {
-        let left = self.forecast.left().map(|left| format!("; about {} left", HumanDuration(left)));
-        self.bar.set_message(format!("{}, {what}{}", self.child, left.unwrap_or_default()));
+        self.bar.set_message(format!("{}, {what}{}", self.child, self.left()));
+    }
+
+    /// How long it may still take, to be put behind what is going on.
+    fn left(&self) -> String {
+        self.forecast.left().map_or_else(String::new, |left| format!("; about {} left", HumanDuration(left)))
     }
 
     /// Removes the bar.

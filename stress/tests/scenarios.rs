@@ -22,6 +22,9 @@ use stress::scenario::fork::Forking;
 use stress::scenario::fragment::Fragmented;
 use stress::scenario::grow::Growing;
 use stress::scenario::replay::Replay;
+use stress::scenario::service::Service;
+use stress::service::index::IndexKind;
+use stress::table::Size;
 use stress::targets;
 
 const MIB: u64 = 1 << 20;
@@ -132,6 +135,33 @@ fn fragment_replays_while_memory_is_held_under_every_allocator() {
     for run in check(&plan, &phases, &figures) {
         assert_eq!(run.fault_ns, 0, "nothing was held for the child or probed");
     }
+}
+
+/// A small service; the requests of its warm-up are not measured.
+fn service(map: IndexKind) -> Plan {
+    let usual = Service::new(Size::SMALLEST, map);
+    Plan::Service(Service { rate_per_s: 1000, warm_up_ms: 50, before_ms: 200, after_ms: 200, ..usual })
+}
+
+fn check_requests(run: &Run) {
+    let record = &run.record;
+    assert!(record.figure("requests").is_some_and(|count| count >= 400), "{record:?}");
+    assert!(record.latency("request", "control").is_some(), "{record:?}");
+    assert!(record.notes.iter().all(|note| !note.contains("came from this process")), "{:?}", record.notes);
+}
+
+#[test]
+fn service_answers_clients_of_another_process_under_every_allocator() {
+    let phases = ["fill", "prewarm", "control", "doubling", "after doubling"];
+    let figures = ["doubling", "put", "put as felt", "requests", "sent late p99.9", "RSS before", "RSS peak"];
+    check(&service(IndexKind::Whole), &phases, &figures).iter().for_each(check_requests);
+}
+
+#[test]
+fn service_answers_with_a_map_that_grows_bit_by_bit() {
+    let runs = runs_of(&service(IndexKind::Incremental), some_candidates(&["antifreeze", "system"]));
+    runs.iter().for_each(check_requests);
+    assert_eq!(runs.len(), 2);
 }
 
 #[test]

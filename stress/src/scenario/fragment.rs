@@ -10,6 +10,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use crate::canary::Kind;
+use crate::fragmentation::{FEW, FREE};
 use crate::memory;
 use crate::phase::Phase;
 use crate::record::{Unit, time};
@@ -20,7 +21,7 @@ use crate::sizes::{self, said};
 use crate::stage::{Stage, rss_kib};
 use crate::summary::Summary;
 use crate::table::Size;
-use crate::targets::Target;
+use crate::targets::{Target, Verdict};
 
 /// A replay takes at most this part of the available memory, so that what else is free can be broken up.
 const REPLAY_PART: u64 = 12;
@@ -148,9 +149,19 @@ impl Scenario for Fragmented {
             "The doubling works without hugepages as well (else the run would have failed); its time, for comparison";
         let doubling = Target::of(goal, summaries, |summary| {
             let part = summary.median(HUGE_PART)?;
-            Some((format!("{} with {part} % in hugepages", time(summary.median("doubling")?)), None))
+            Some((format!("{} with {part} % in hugepages", time(summary.median("doubling")?)), scarce(summary)))
         });
         vec![doubling]
+    }
+}
+
+/// For comparison only; and where hugepages were plenty all the same, there is nothing to compare.
+fn scarce(summary: &Summary) -> Verdict {
+    match summary.figure(FREE).and_then(|figure| figure.highest) {
+        Some(free) if free > FEW => {
+            Verdict::Unjudged(format!("{free} hugepages were free; more --hold-bytes takes them"))
+        }
+        _ => Verdict::Shown,
     }
 }
 
@@ -159,6 +170,8 @@ mod tests {
     use super::*;
     use crate::child;
     use crate::hooks::Peer;
+    use crate::record::Figure;
+    use crate::report::samples;
     use crate::scenario::Plan;
 
     const GIB: u64 = 1 << 30;
@@ -182,6 +195,20 @@ mod tests {
         let record = child::play(&plan, &Peer { name: "some", crate_name: "none" }, false).unwrap();
         assert!(record.figure("in hugepages").is_some() && record.figure("doubling").is_some(), "{record:?}");
         assert!(record.figure(HUGE_PART).is_some_and(|percent| percent <= 100));
+    }
+
+    #[test]
+    fn a_run_with_plenty_of_hugepages_says_so() {
+        let plan = Fragmented { hold_bytes: GIB, replay: Replay { settle_ms: 5, ..Replay::new(Size::SMALLEST) } };
+        let target = |free| {
+            let mut record = samples::record("some", 5);
+            for (name, value) in [("doubling", 9), (HUGE_PART, 50), (FREE, free)] {
+                record.figures.push(Figure { name: name.to_owned(), value: Some(value), unit: Unit::Count });
+            }
+            plan.targets(&[Summary::of("some", &[&samples::run(1, record)])]).remove(0).to_string()
+        };
+        assert!(!target(FEW).contains("judged"), "{}", target(FEW));
+        assert!(target(FEW + 1).contains("(not judged: 33 hugepages were free; "), "{}", target(FEW + 1));
     }
 
     #[test]
