@@ -16,7 +16,8 @@ use crate::arena::{BlockSpace, Found};
 use crate::atomic::AtomicU64;
 use crate::fatal::fatal;
 use crate::limits::{
-    EMPTY_SLAB_BLOCK_BYTES_MAX, PARTIAL_CLASS_BYTES_MAX, PARTIAL_HEAP_BYTES_MAX, PARTIAL_OWN_BYTES_MAX,
+    EMPTY_KEPT_BLOCK_BYTES_MIN, EMPTY_KEPT_BYTES_MAX, EMPTY_SLAB_BLOCK_BYTES_MAX, PARTIAL_CLASS_BYTES_MAX,
+    PARTIAL_HEAP_BYTES_MAX, PARTIAL_OWN_BYTES_MAX,
 };
 use crate::lockfree::remote_free::Push;
 use crate::os::Os;
@@ -274,8 +275,17 @@ impl Heap {
             }
             return;
         }
+        if self.keeps_empty(slab) {
+            return;
+        }
         self.remove_partial(bin, slab);
         pool::release(engine.arena(), slab);
+    }
+
+    /// Whether a slab in a queue may stay there though no block of it is used: the heap keeps little, and will want it
+    /// again soon if the program's need goes up and down.
+    fn keeps_empty(&self, slab: &Slab) -> bool {
+        slab.block_bytes() >= EMPTY_KEPT_BLOCK_BYTES_MIN && self.partial_bytes.get() <= EMPTY_KEPT_BYTES_MAX
     }
 
     /// Gives the blocks on the list back to their slabs, and those slabs back that are empty then.
@@ -338,7 +348,8 @@ impl Heap {
     /// threads' shares of frees wander, a heap would keep empty slabs up to the limit.
     fn keep_or_pool<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab, class: Class) {
         let bin = self.bin(class);
-        let emptied = bin.partial.first().filter(|longest| longest.is_empty_with_remote());
+        let is_emptied = |longest: &&Slab| !self.keeps_empty(longest) && longest.is_empty_with_remote();
+        let emptied = bin.partial.first().filter(is_emptied);
         if let Some(longest) = emptied {
             self.remove_partial(bin, longest);
         }
