@@ -198,11 +198,29 @@ pub(super) unsafe fn deallocate_local<O: Os>(engine: &Engine<O>, heap: &Heap, bl
     false
 }
 
+/// Frees a block that is not known to be of a slab of this thread. `false` for an address that is not into memory of
+/// this allocator: nothing happened. The short way: a block of another thread's slab.
+/// # Safety
+/// As [`deallocate`].
+#[inline(always)]
+pub(super) unsafe fn deallocate_slow<O: Os>(engine: &Engine<O>, heap: &Heap, block: usize) -> bool {
+    if let Some(header) = engine.arena().block_space().header_of(block) {
+        // SAFETY: headers that `header_of` gives are committed.
+        let slab = unsafe { Slab::at(header) };
+        if slab.kind() == Kind::Slab && !slab.is_owned_by(heap.address()) {
+            heap.free_remote(engine, slab, block);
+            return true;
+        }
+    }
+    // SAFETY: as for this function.
+    unsafe { deallocate_any(engine, heap, block) }
+}
+
 /// Frees a block of any kind. `false` for an address that is not into memory of this allocator: nothing happened.
 /// # Safety
 /// As [`deallocate`].
-#[inline]
-pub(super) unsafe fn deallocate_slow<O: Os>(engine: &Engine<O>, heap: &Heap, block: usize) -> bool {
+#[inline(never)]
+unsafe fn deallocate_any<O: Os>(engine: &Engine<O>, heap: &Heap, block: usize) -> bool {
     let Some(owner) = owner_of(engine, block, "free") else { return false };
     match owner {
         // SAFETY: the slab is this thread's, and the program has given the block up.

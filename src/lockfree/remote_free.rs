@@ -7,8 +7,8 @@
 //! | bits | meaning |
 //! |---|---|
 //! | 0..20 | first block of the list: its place in the slab plus one; 0 for an empty list |
-//! | 20..40 | blocks in the list |
-//! | 40..42 | state |
+//! | 20..22 | state |
+//! | 22..42 | blocks in the list |
 //!
 //! | state | meaning | goes to, by |
 //! |---|---|---|
@@ -24,9 +24,10 @@ use crate::atomic::{AtomicU64, Ordering};
 
 const PLACE_BITS: u32 = 20;
 const PLACE_MASK: u64 = (1 << PLACE_BITS) - 1;
-const COUNT_SHIFT: u32 = PLACE_BITS;
+/// In the low half of the word, so that its masks are immediate operands.
+const STATE_SHIFT: u32 = PLACE_BITS;
+const COUNT_SHIFT: u32 = STATE_SHIFT + 2;
 const ONE_BLOCK: u64 = 1 << COUNT_SHIFT;
-const STATE_SHIFT: u32 = 40;
 
 const OWNED: u64 = 0;
 const FULL: u64 = 1 << STATE_SHIFT;
@@ -64,7 +65,7 @@ pub(crate) struct RemoteFree {
 
 fn chain_of(word: u64) -> Option<Chain> {
     let head = word & PLACE_MASK;
-    let count = (word & !STATE_MASK) >> COUNT_SHIFT;
+    let count = word >> COUNT_SHIFT;
     (head != 0).then(|| Chain { head: (head - 1) as Place, count: count as u32 })
 }
 

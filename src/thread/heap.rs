@@ -422,8 +422,26 @@ impl Heap {
         // SAFETY: nobody else uses the block from now on.
         let link = |next| unsafe { write_link(block, slab.next_at(next), secret) };
         // Read before the push: after it the slab may be anyone's, and even be dissolved.
-        let Some(class) = slab.class() else { fatal("free: header of a slab is damaged", block) };
+        let class = slab.class();
         match slab.remote().push(slab.chain_of(block), link) {
+            Push::Listed => {}
+            push => self.after_push(engine, slab, class, block, push),
+        }
+    }
+
+    /// What is to be done when a block was pushed to a slab without owner, which was of `class` before.
+    #[cold]
+    #[inline(never)]
+    fn after_push<O: Os>(
+        &self,
+        engine: &Engine<O>,
+        slab: &'static Slab,
+        class: Option<Class>,
+        block: usize,
+        push: Push,
+    ) {
+        let Some(class) = class else { fatal("free: header of a slab is damaged", block) };
+        match push {
             Push::Listed => {}
             Push::Pooled(count) => {
                 // Read after the push, which sees what was noted before the slab was pooled. If the slab has gone on
@@ -436,7 +454,7 @@ impl Heap {
             Push::Adopted => {
                 // SAFETY: the exchange made the slab ours, and nobody uses the block. A slab has two blocks or more, so
                 // it is not empty yet.
-                unsafe { slab.push_free(block, secret) };
+                unsafe { slab.push_free(block, engine.secret()) };
                 if self.is_stand_in() {
                     engine.put_in_pool(slab, class);
                 } else {
