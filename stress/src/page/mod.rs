@@ -4,11 +4,8 @@
 //! of the page to its bottom: `verdict`, `tables`, `timeline`, `survival`, `resident`, `hold_times`,
 //! `longest`, `facts`. Each takes a `Selection` and returns markup.
 //!
-//! The plots are written as SVG by hand. The crate plotters, which was considered, gives every element a literal colour
-//! and knows neither `<title>` nor classes, identifiers or `<use>`; but the colours have to follow the reader's theme,
-//! a hold has to say on touch whose it is, and strips that occur in five figures have to be stored once.
-//!
-//! Colours and line styles are chosen in `style.css`, by class: `c0` is the limit, `c1` to `c9` are the allocators.
+//! The document and its style are [`report_page`]'s. Of its classes for series, `c0` is the limit, `c1` to `c9` are the
+//! allocators.
 
 mod facts;
 mod hold_times;
@@ -16,21 +13,19 @@ mod lock;
 mod longest;
 mod outline;
 mod resident;
-mod scale;
 mod selection;
 mod survival;
 mod tables;
 mod timeline;
 mod verdict;
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
+use report_page::{document, section};
 use time::OffsetDateTime;
 
 use crate::report::Report;
 use selection::Selection;
 
-/// What the page looks like.
-const STYLE: &str = include_str!("style.css");
 /// What a browser may load for the page: nothing but the style that is in it.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
@@ -52,21 +47,8 @@ pub fn html(report: &Report) -> Result<String, PageError> {
         return Err(PageError::NoRun);
     }
     let body = body(report, &selection)?;
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                title { "Stress report, " (date(report.began_s)) }
-                style { (PreEscaped(STYLE)) (PreEscaped(pickers(&selection))) }
-            }
-            body { (body) }
-        }
-    };
-    Ok(page.into_string())
+    let title = format!("Stress report, {}", date(report.began_s));
+    Ok(document(&title, POLICY, &pickers(&selection), &body))
 }
 
 fn body(report: &Report, selection: &Selection<'_>) -> Result<Markup, PageError> {
@@ -79,26 +61,22 @@ fn body(report: &Report, selection: &Selection<'_>) -> Result<Markup, PageError>
         }
         main {
             (verdict::freezes(selection))
-            (section("targets", "Targets", verdict::targets(report)))
-            (section("reading", "How to read this page", facts::reading()))
-            (section("figures", "Figures", tables::comparison(selection, report.rounds)))
-            (section("waits", "What the canaries felt", tables::waits(selection)))
+            (section("targets", "Targets", &verdict::targets(report)))
+            (section("reading", "How to read this page", &facts::reading()))
+            (section("figures", "Figures", &tables::comparison(selection, report.rounds)))
+            (section("waits", "What the canaries felt", &tables::waits(selection)))
             @if selection.is_traced() {
-                (section("locks", "Who took mmap_lock", tables::locks(selection)))
+                (section("locks", "Who took mmap_lock", &tables::locks(selection)))
             }
             (plots(selection))
             @if selection.is_traced() {
-                (section("longest", "The longest holds and waits", longest::table(selection)))
+                (section("longest", "The longest holds and waits", &longest::table(selection)))
             }
-            (section("unmeasured", "What was not measured", facts::unmeasured(selection, report)))
-            (section("run", "Machine and run", facts::facts(report)?))
-            (section("notes", "Notes", facts::notes(selection)))
+            (section("unmeasured", "What was not measured", &facts::unmeasured(selection, report)))
+            (section("run", "Machine and run", &facts::facts(report)?))
+            (section("notes", "Notes", &facts::notes(selection)))
         }
     })
-}
-
-fn section(id: &str, title: &str, content: Markup) -> Markup {
-    html! { section id=(id) aria-labelledby={ (id) "-title" } { h2 id={ (id) "-title" } { (title) } (content) } }
 }
 
 /// All plots, under one legend whose boxes choose the allocators that are drawn.
@@ -117,15 +95,15 @@ fn plots(selection: &Selection<'_>) -> Markup {
                     }
                 }
             }
-            (section("time", "Over time", timeline::figures(selection)))
-            (section("distribution", "How often a wait is long", html! {
+            (section("time", "Over time", &timeline::figures(selection)))
+            (section("distribution", "How often a wait is long", &html! {
                 p { "Of all measurements of all rounds, the share that took longer than a time, both axes logarithmic: "
                     "the further left and the lower a line, the better." }
                 (survival::figures(selection))
             }))
-            (section("memory", "Resident memory", resident::figure(selection)))
+            (section("memory", "Resident memory", &resident::figure(selection)))
             @if selection.is_traced() {
-                (section("holds", "How long mmap_lock was held", hold_times::figures(selection)))
+                (section("holds", "How long mmap_lock was held", &hold_times::figures(selection)))
             }
         }
     }

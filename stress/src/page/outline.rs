@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use super::scale::{Px, Scale};
+use report_page::scale::{Px, Scale};
 
 /// The highest value of each column of one unit's width; `None` where nothing was measured.
 #[derive(Clone, Debug)]

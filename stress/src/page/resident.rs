@@ -3,9 +3,9 @@
 use maud::{Markup, html};
 
 use super::outline::Columns;
-use super::scale::{Px, Scale};
 use super::selection::{Lane, Selection};
 use super::timeline::class;
+use report_page::scale::{Px, Scale};
 
 /// The drawing's size and its plot; the names stand to the right of it.
 const WIDTH: f64 = 900.0;

@@ -4,10 +4,10 @@ use maud::{Markup, html};
 
 use super::lock::merged;
 use super::outline;
-use super::scale::{Px, Scale, decade_above, decade_below, time_tick};
 use super::selection::{Lane, PhaseName, Selection};
 use super::timeline::class;
 use crate::record::time;
+use report_page::scale::{Px, Scale, decade_above, decade_below, time_tick};
 
 /// The drawing's size and its plot.
 const WIDTH: f64 = 420.0;

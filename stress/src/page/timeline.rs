@@ -7,10 +7,10 @@ use maud::{Markup, html};
 
 use super::lock::{self, LockInterval};
 use super::outline::{self, Columns};
-use super::scale::{Px, Scale, decade_above, time_tick};
 use super::selection::{Lane, Selection};
 use crate::latency::Timeline;
 use crate::record::{Span, time};
+use report_page::scale::{Px, Scale, decade_above, time_tick};
 
 /// The drawing's width, and where its plot begins and ends.
 const WIDTH: f64 = 900.0;

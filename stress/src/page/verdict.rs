@@ -2,7 +2,6 @@
 
 use maud::{Markup, html};
 
-use super::scale::{Scale, decade_above, decade_below, time_tick};
 use super::selection::{Lane, Selection};
 use super::timeline::class;
 use crate::candidates::LIMIT;
@@ -11,6 +10,7 @@ use crate::report::{Outcome, Report};
 use crate::scenario::CONTROL;
 use crate::summary::Wait;
 use crate::targets::{Target, TargetResult, Verdict};
+use report_page::scale::{Scale, decade_above, decade_below, time_tick};
 
 /// Whether this project's allocators keep what they promise, and between what the freezes lie, in plain words.
 pub fn words(report: &Report, selection: &Selection<'_>) -> Markup {
