@@ -29,6 +29,13 @@ pub enum Activity {
 }
 
 impl Activity {
+    /// The activity of a thread that is in the system call of this number with these arguments.
+    #[must_use]
+    pub fn of_call(number: i64, args: &[u64; 6]) -> Activity {
+        let traced = calls::find(number);
+        traced.map_or(Activity::OtherCall, |call| Activity::Call { number, bytes: call.bytes(args) })
+    }
+
     /// The activity without the size, as rows are counted by it.
     #[must_use]
     pub fn key(&self) -> String {
@@ -67,5 +74,18 @@ impl fmt::Display for Activity {
             Activity::Call { bytes: Some(bytes), .. } => write!(formatter, " of {}", crate::text::bytes(*bytes)),
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_told_with_its_size_if_it_is_traced() {
+        let args = [0, 4096, 0, 0, 0, 0];
+        assert_eq!(Activity::of_call(libc::SYS_munmap, &args).to_string(), "munmap of 4 KiB");
+        assert_eq!(Activity::of_call(libc::SYS_brk, &args).to_string(), "brk");
+        assert_eq!(Activity::of_call(libc::SYS_read, &args), Activity::OtherCall);
     }
 }

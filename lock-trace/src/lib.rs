@@ -64,6 +64,19 @@ pub use tally::Tally;
 pub use trace::{Blame, CallRow, Interval, IntervalKind, Losses, Mode, Row, Trace};
 pub use unavailable::{Missing, Unavailable};
 
+/// The parts of the [`Tracer`], for programs that record other tracepoints, or more of these.
+pub mod events {
+    pub use crate::kernel::address_space::AddressSpace;
+    pub use crate::kernel::format::{Field, Format};
+    pub use crate::kernel::merge::{Merge, SLACK_NS};
+    pub use crate::kernel::perf::Tracepoint;
+    pub use crate::kernel::process::{thread_name, threads};
+    pub use crate::kernel::record::{Switch, switch, thread_event};
+    pub use crate::kernel::rings::{ALL_THREADS, Rings};
+    pub use crate::kernel::sample::{Contents, NO_FRAMES, Sample, USER_FRAMES};
+    pub use crate::kernel::tracefs::Tracefs;
+}
+
 mod activity;
 mod assembler;
 mod calls;

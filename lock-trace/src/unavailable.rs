@@ -63,7 +63,7 @@ pub enum Missing {
     /// The description of the tracepoints cannot be read.
     #[error(
         "tracefs cannot be read ({why}): run as root, or mount it (mount -t tracefs tracefs /sys/kernel/tracing) and \
-         let this user read events/mmap_lock and events/raw_syscalls"
+         let this user read the events below it"
     )]
     Tracefs {
         /// What the system said.

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use crate::kernel::format::Format;
-use crate::kernel::perf::{Kind, Perf, Scope};
+use crate::kernel::perf::{Kind, Perf, Scope, Tracepoint};
 use crate::kernel::process::Process;
 use crate::kernel::record;
 use crate::kernel::ring::{Ring, ring_bytes};
@@ -18,11 +18,25 @@ const READS: usize = 16;
 const RING_BYTES: usize = 16 << 10;
 
 /// The address space of a process.
-pub(crate) struct AddressSpace {
+#[derive(Debug)]
+pub struct AddressSpace {
     /// The kernel's pointer to it.
-    pub(crate) mm: u64,
+    pub mm: u64,
     /// While this is open, the kernel does not use that pointer for another address space, even if the process ends.
     _memory: File,
+}
+
+impl AddressSpace {
+    /// Learns that of a process. `acquired` is the format of `mmap_lock/mmap_lock_acquire_returned`. Takes the
+    /// process's mmap_lock a few times for reading, as briefly as can be, and so waits while another thread holds it
+    /// for writing.
+    ///
+    /// # Errors
+    /// There is no such process, it may not be looked into, or it has no address space.
+    pub fn of(pid: u32, acquired: &Format) -> Result<AddressSpace, Missing> {
+        let process = Process { pid };
+        learn(process, open(process)?, acquired)
+    }
 }
 
 /// Opens the memory of the process, without touching it.
@@ -38,7 +52,7 @@ pub(crate) fn open(process: Process) -> Result<File, Missing> {
 /// Learns which address space `memory` is.
 pub(crate) fn learn(process: Process, memory: File, acquired: &Format) -> Result<AddressSpace, Missing> {
     let step = |step: &str, error: io::Error| Missing::Step { step: step.to_owned(), why: error.to_string() };
-    let kind = Kind::Tracepoint { id: acquired.id, registers: false, inherit: false };
+    let kind = Kind::Tracepoint(Tracepoint::bare(acquired.id));
     let perf = Perf::open(kind, Scope { tid: 0, cpu: -1 }, 0);
     let perf = perf.map_err(|error| step("tracing this thread", error))?;
     let ring = Ring::new(perf, ring_bytes(RING_BYTES));

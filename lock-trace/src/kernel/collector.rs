@@ -1,30 +1,24 @@
 //! The thread that empties the rings, puts their events in order and hands them to the assembler.
 
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
 use crate::assembler::Assembler;
 use crate::event::{Event, EventKind};
-use crate::kernel::merge::Merge;
+use crate::kernel::merge::{Merge, SLACK_NS};
 use crate::kernel::process;
 use crate::kernel::setup::Session;
 use crate::kernel::{GOING_ON, now_ns};
 use crate::options::Options;
 use crate::trace::Trace;
 
-/// Events are put in order this long after their time: more than it takes one to get into its ring, even if the host
-/// stops a virtual processor in between.
-const SLACK_NS: u64 = 50_000_000;
 /// How long a pass may be away when no ring is filling up.
 const PASS_MS: u8 = 10;
 
 /// Collects events until told to end.
 pub(crate) struct Collector<See> {
     session: Session,
-    merge: Merge,
+    merge: Merge<Event>,
     sink: Sink<See>,
     /// When to end, or `GOING_ON`.
     end_ns: Arc<AtomicU64>,
@@ -59,38 +53,24 @@ impl<See: FnMut(&Event)> Collector<See> {
             }
             self.read();
             self.merge.pop_until(now_ns.saturating_sub(SLACK_NS), |event| self.sink.push(event));
-            self.wait();
+            self.session.rings.wait(PASS_MS);
         }
     }
 
     fn read(&mut self) {
         let Collector { session, merge, .. } = self;
         let decoder = &mut session.decoder;
-        for ring in &mut session.rings {
-            ring.read(|record| {
-                if let Some(event) = decoder.decode(record) {
-                    merge.push(event);
-                }
-            });
-        }
-    }
-
-    /// Waits until a ring is filling up, or for some milliseconds.
-    fn wait(&self) {
-        let rings = self.session.rings.iter();
-        let mut rings: Vec<PollFd> = rings.map(|ring| PollFd::new(ring.as_fd(), PollFlags::POLLIN)).collect();
-        // An interrupted wait is a short one.
-        let _ = poll(&mut rings, PollTimeout::from(PASS_MS));
+        session.rings.read(|record| {
+            if let Some(event) = decoder.decode(record) {
+                merge.push(event.time_ns, event);
+            }
+        });
     }
 
     fn finish(mut self, end_ns: u64) -> Trace {
-        let rings = self.session.rings.iter().map(|ring| &ring.perf);
-        for event in self.session.events.iter().chain(rings.clone()) {
-            // It fails for no event that is open; if it did, what comes later than the end would be dropped below.
-            let _ = event.disable();
-        }
+        self.session.rings.stop();
         // A ring tells of losses only with the next record that has room.
-        let lost: u64 = self.session.events.iter().chain(rings).filter_map(|event| event.lost()).sum();
+        let lost = self.session.rings.lost();
         self.read();
         self.merge.pop_until(end_ns, |event| self.sink.push(event));
         self.sink.lose(end_ns, self.session.process.pid.cast_signed(), lost);

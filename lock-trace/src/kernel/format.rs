@@ -3,14 +3,15 @@
 
 /// A tracepoint.
 #[derive(Clone, Debug)]
-pub(crate) struct Format {
-    pub(crate) id: u64,
+pub struct Format {
+    /// The tracepoint's number.
+    pub id: u64,
     fields: Vec<(String, Field)>,
 }
 
 /// A field of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Field {
+pub struct Field {
     offset: usize,
     bytes: usize,
 }
@@ -21,7 +22,9 @@ impl Format {
         Some(Format { id, fields: text.lines().filter_map(field).collect() })
     }
 
-    pub(crate) fn field(&self, name: &str) -> Option<Field> {
+    /// The field of this name.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<Field> {
         self.fields.iter().find(|(own, _)| own == name).map(|(_, field)| *field)
     }
 }
@@ -44,7 +47,8 @@ fn field(line: &str) -> Option<(String, Field)> {
 
 impl Field {
     /// The number in this field of a record.
-    pub(crate) fn number(self, record: &[u8]) -> Option<u64> {
+    #[must_use]
+    pub fn number(self, record: &[u8]) -> Option<u64> {
         self.word(record, self.offset, self.bytes)
     }
 
@@ -54,6 +58,13 @@ impl Field {
             return None;
         }
         self.word(record, self.offset + at * 8, 8)
+    }
+
+    /// The text in this field of a record, up to the zero that ends it.
+    #[must_use]
+    pub fn text(self, record: &[u8]) -> Option<String> {
+        let field = record.get(self.offset..self.offset + self.bytes)?;
+        Some(String::from_utf8_lossy(field.split(|byte| *byte == 0).next()?).into_owned())
     }
 
     fn word(self, record: &[u8], offset: usize, bytes: usize) -> Option<u64> {

@@ -2,18 +2,20 @@
 //! gives to an [`Assembler`](crate::Assembler). [`Tracer`] is what callers see of it, and [`counter`] for those that
 //! only want to know how often.
 
-mod address_space;
+pub(crate) mod address_space;
 mod collector;
 pub(crate) mod counter;
-mod format;
-mod merge;
-mod perf;
-mod process;
-mod record;
+pub(crate) mod format;
+pub(crate) mod merge;
+pub(crate) mod perf;
+pub(crate) mod process;
+pub(crate) mod record;
 mod registers;
 mod ring;
+pub(crate) mod rings;
+pub(crate) mod sample;
 mod setup;
-mod tracefs;
+pub(crate) mod tracefs;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -9,6 +9,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use perf_event_open_sys as sys;
 use sys::bindings;
 
+use crate::kernel::sample::Contents;
+
 /// What each record of an event begins with, in the order in which the kernel writes it.
 const SAMPLE: bindings::perf_event_sample_format = bindings::PERF_SAMPLE_IDENTIFIER
     | bindings::PERF_SAMPLE_TID
@@ -21,20 +23,34 @@ pub(crate) enum Kind {
     /// Names, births and deaths of threads.
     Threads,
     /// A tracepoint.
-    Tracepoint {
-        /// Its number.
-        id: u64,
-        /// With the register that tells system calls from faults, where there is one.
-        registers: bool,
-        /// Also in threads that the thread starts later.
-        inherit: bool,
-    },
+    Tracepoint(Tracepoint),
+    /// Switches of the thread, and of those that it starts later: a sample when it leaves a processor, and records.
+    Switches(Contents),
     /// How often a tracepoint is passed; nothing is recorded. Counted is the next program that the thread starts, from
     /// its first instruction on, in all its threads; not the thread itself.
     CountInProgram {
         /// Its number.
         id: u64,
     },
+}
+
+/// A tracepoint that is to be recorded.
+#[derive(Clone, Copy, Debug)]
+pub struct Tracepoint {
+    /// Its number, of its [`Format`](crate::events::Format).
+    pub id: u64,
+    /// What its samples hold.
+    pub contents: Contents,
+    /// Also in threads that the thread starts later.
+    pub inherit: bool,
+}
+
+impl Tracepoint {
+    /// One whose samples hold nothing more than the tracepoint's fields.
+    #[must_use]
+    pub fn bare(id: u64) -> Tracepoint {
+        Tracepoint { id, contents: Contents::default(), inherit: false }
+    }
 }
 
 /// Which thread, on which processor; -1 is any.
@@ -151,16 +167,20 @@ fn attributes(kind: Kind, wakeup_bytes: u32) -> bindings::perf_event_attr {
             attributes.set_comm(1);
             attributes.set_comm_exec(1);
         }
-        Kind::Tracepoint { id, registers, inherit } => {
+        Kind::Tracepoint(Tracepoint { id, contents, inherit }) => {
             attributes.type_ = bindings::PERF_TYPE_TRACEPOINT;
             attributes.config = id;
-            attributes.sample_type |= u64::from(bindings::PERF_SAMPLE_RAW);
             attributes.__bindgen_anon_1.sample_period = 1;
             attributes.set_inherit(inherit.into());
-            if registers && super::registers::MASK != 0 {
-                attributes.sample_type |= u64::from(bindings::PERF_SAMPLE_REGS_USER);
-                attributes.sample_regs_user = super::registers::MASK;
-            }
+            contain(&mut attributes, contents);
+        }
+        Kind::Switches(contents) => {
+            attributes.type_ = bindings::PERF_TYPE_SOFTWARE;
+            attributes.config = bindings::PERF_COUNT_SW_CONTEXT_SWITCHES.into();
+            attributes.__bindgen_anon_1.sample_period = 1;
+            attributes.set_inherit(1);
+            attributes.set_context_switch(1);
+            contain(&mut attributes, contents);
         }
         Kind::CountInProgram { id } => {
             attributes.type_ = bindings::PERF_TYPE_TRACEPOINT;
@@ -173,6 +193,21 @@ fn attributes(kind: Kind, wakeup_bytes: u32) -> bindings::perf_event_attr {
         }
     }
     attributes
+}
+
+/// Asks for what samples are to hold.
+fn contain(attributes: &mut bindings::perf_event_attr, contents: Contents) {
+    attributes.sample_regs_user = contents.registers;
+    attributes.sample_stack_user = contents.stack_bytes;
+    let parts = [
+        (contents.fields, bindings::PERF_SAMPLE_RAW),
+        (contents.callchain, bindings::PERF_SAMPLE_CALLCHAIN),
+        (contents.registers != 0, bindings::PERF_SAMPLE_REGS_USER),
+        (contents.stack_bytes != 0, bindings::PERF_SAMPLE_STACK_USER),
+    ];
+    for (_, part) in parts.into_iter().filter(|(wanted, _)| *wanted) {
+        attributes.sample_type |= u64::from(part);
+    }
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

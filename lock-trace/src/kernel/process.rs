@@ -23,13 +23,20 @@ impl Process {
     }
 
     pub(crate) fn threads(self) -> Vec<i32> {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid)).into_iter().flatten().flatten();
-        tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).collect()
+        threads(self.pid)
     }
 }
 
+/// The threads of a process; none if it is gone.
+#[must_use]
+pub fn threads(pid: u32) -> Vec<i32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).collect()
+}
+
 /// The name of a thread; empty if it is gone.
-pub(crate) fn thread_name(tid: i32) -> String {
+#[must_use]
+pub fn thread_name(tid: i32) -> String {
     // Threads are found there by number although they are not listed.
     let name = fs::read_to_string(format!("/proc/{tid}/comm")).unwrap_or_default();
     name.trim_end_matches('\n').to_owned()

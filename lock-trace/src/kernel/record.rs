@@ -7,6 +7,7 @@ use perf_event_open_sys::bindings;
 use crate::event::{Context, Event, EventKind};
 use crate::kernel::format::{Field, Format};
 use crate::kernel::registers;
+use crate::kernel::sample::{Contents, Cursor, Sample};
 
 /// Bytes that follow each record that is no sample: process and thread, time, processor, number of the event.
 const TRAILER_BYTES: usize = 32;
@@ -91,71 +92,42 @@ impl Decoder {
 
     /// The event that a record tells of; `None` for records that do not matter.
     pub(crate) fn decode(&mut self, record: &[u8]) -> Option<Event> {
-        let mut header = Cursor(record);
-        let (kind, misc) = (header.u32()?, header.u16()?);
-        header.u16()?;
-        let body = header.0;
-        match kind {
-            bindings::PERF_RECORD_SAMPLE => self.sample(body),
-            bindings::PERF_RECORD_LOST => {
-                let mut cursor = Cursor(body);
-                cursor.u64()?;
-                let count = cursor.u64()?;
-                Some(trailer(body)?.event(EventKind::Lost { count }))
-            }
-            bindings::PERF_RECORD_COMM => {
-                let mut cursor = Cursor(body);
-                let mut stamp = trailer(body)?;
-                (stamp.pid, stamp.tid) = (cursor.i32()?, cursor.i32()?);
-                let text = cursor.0.split(|byte| *byte == 0).next()?;
-                let exec = u32::from(misc) & bindings::PERF_RECORD_MISC_COMM_EXEC != 0;
-                Some(stamp.event(EventKind::Comm { name: String::from_utf8_lossy(text).into_owned(), exec }))
-            }
-            bindings::PERF_RECORD_FORK | bindings::PERF_RECORD_EXIT => self.birth_or_death(kind, body),
-            _ => None,
+        if let Some(sample) = Sample::parse(record, |id| self.roles.get(&id).map(|role| role.contents())) {
+            return self.sample(&sample);
         }
+        let event = thread_event(record)?;
+        match event.kind {
+            EventKind::ThreadStarted { parent } => {
+                if let Some(root) = self.roots.get(&parent).copied().filter(|_| event.pid == self.pid) {
+                    self.roots.entry(event.tid).or_insert(root);
+                }
+            }
+            EventKind::ThreadEnded => drop(self.roots.remove(&event.tid)),
+            _ => {}
+        }
+        Some(event)
     }
 
-    fn birth_or_death(&mut self, kind: u32, body: &[u8]) -> Option<Event> {
-        let mut cursor = Cursor(body);
-        let (pid, _parent_pid, tid, parent) = (cursor.i32()?, cursor.i32()?, cursor.i32()?, cursor.i32()?);
-        let stamp = Stamp { pid, tid, ..trailer(body)? };
-        if kind == bindings::PERF_RECORD_FORK {
-            if let Some(root) = self.roots.get(&parent).copied().filter(|_| pid == self.pid) {
-                self.roots.entry(tid).or_insert(root);
-            }
-            return Some(stamp.event(EventKind::ThreadStarted { parent }));
-        }
-        self.roots.remove(&tid);
-        Some(stamp.event(EventKind::ThreadEnded))
-    }
-
-    fn sample(&mut self, body: &[u8]) -> Option<Event> {
-        let mut cursor = Cursor(body);
-        let role = *self.roles.get(&cursor.u64()?)?;
-        let (pid, tid, time_ns, cpu) = (cursor.i32()?, cursor.i32()?, cursor.u64()?, cursor.u32()?);
-        cursor.u32()?;
-        let stamp = Stamp { pid, tid, time_ns, cpu };
-        let raw_bytes = cursor.u32()? as usize;
-        let raw = cursor.take(raw_bytes)?;
-        let write = |field: Field| field.number(raw).map(|number| number != 0);
+    fn sample(&mut self, sample: &Sample) -> Option<Event> {
+        let role = *self.roles.get(&sample.id)?;
+        let write = |field: Field| field.number(sample.raw).map(|number| number != 0);
         let fields = &self.fields;
         let kind = match role {
-            Role::Start => EventKind::Start { write: write(fields.start_write)?, context: context(&mut cursor)? },
+            Role::Start => EventKind::Start { write: write(fields.start_write)?, context: context(sample) },
             Role::Acquired => EventKind::Acquired {
                 write: write(fields.acquired_write)?,
                 success: fields.success.map_or(Some(true), write)?,
-                context: context(&mut cursor)?,
+                context: context(sample),
             },
             Role::Released => EventKind::Released { write: write(fields.released_write)? },
             Role::Enter(root) | Role::Exit(root) => {
-                if pid != self.pid || *self.roots.entry(tid).or_insert(root) != root {
+                if sample.pid != self.pid || *self.roots.entry(sample.tid).or_insert(root) != root {
                     return None;
                 }
-                self.call(role, raw)?
+                self.call(role, sample.raw)?
             }
         };
-        Some(stamp.event(kind))
+        Some(Event { time_ns: sample.time_ns, tid: sample.tid, pid: sample.pid, cpu: Some(sample.cpu), kind })
     }
 
     fn call(&self, role: Role, raw: &[u8]) -> Option<EventKind> {
@@ -170,25 +142,89 @@ impl Decoder {
     }
 }
 
-/// The mm that a sample of `acquired` tells of.
-pub(crate) fn address_space(record: &[u8], acquired: &Format) -> Option<u64> {
-    let mut cursor = Cursor(record);
-    if cursor.u32()? != bindings::PERF_RECORD_SAMPLE {
-        return None;
+impl Role {
+    /// What the samples hold.
+    pub(crate) fn contents(self) -> Contents {
+        match self {
+            Role::Start | Role::Acquired => Contents { registers: registers::MASK, ..Contents::default() },
+            Role::Released | Role::Enter(_) | Role::Exit(_) => Contents::default(),
+        }
     }
-    // The rest of the header; number, process and thread, time, processor.
-    cursor.take(4 + 8 + 8 + 8 + 8)?;
-    let raw_bytes = cursor.u32()? as usize;
-    acquired.field("mm")?.number(cursor.take(raw_bytes)?)
 }
 
-/// Reads the registers, which follow the tracepoint's own data.
-fn context(cursor: &mut Cursor) -> Option<Context> {
-    if registers::MASK == 0 {
-        return Some(Context::Unknown);
+/// What a record tells that is no sample: names, births and ends of threads, and losses. `None` for all others.
+#[must_use]
+pub fn thread_event(record: &[u8]) -> Option<Event> {
+    let mut cursor = Cursor(record);
+    let (kind, misc) = (cursor.u32()?, cursor.u16()?);
+    cursor.u16()?;
+    let mut stamp = trailer(cursor.0)?;
+    let kind = match kind {
+        bindings::PERF_RECORD_LOST => {
+            cursor.u64()?;
+            EventKind::Lost { count: cursor.u64()? }
+        }
+        bindings::PERF_RECORD_COMM => {
+            (stamp.pid, stamp.tid) = (cursor.i32()?, cursor.i32()?);
+            let text = cursor.0.split(|byte| *byte == 0).next()?;
+            let exec = u32::from(misc) & bindings::PERF_RECORD_MISC_COMM_EXEC != 0;
+            EventKind::Comm { name: String::from_utf8_lossy(text).into_owned(), exec }
+        }
+        bindings::PERF_RECORD_FORK | bindings::PERF_RECORD_EXIT => {
+            let (pid, _parent_pid, tid, parent) = (cursor.i32()?, cursor.i32()?, cursor.i32()?, cursor.i32()?);
+            (stamp.pid, stamp.tid) = (pid, tid);
+            if kind == bindings::PERF_RECORD_FORK {
+                EventKind::ThreadStarted { parent }
+            } else {
+                EventKind::ThreadEnded
+            }
+        }
+        _ => return None,
+    };
+    Some(stamp.event(kind))
+}
+
+/// That a thread left a processor or came back to one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Switch {
+    /// When, in nanoseconds of CLOCK_MONOTONIC.
+    pub time_ns: u64,
+    /// The process.
+    pub pid: i32,
+    /// The thread.
+    pub tid: i32,
+    /// It left.
+    pub leaves: bool,
+    /// It left although it wanted to run on.
+    pub preempted: bool,
+}
+
+/// The switch that a record tells; `None` for all others.
+#[must_use]
+pub fn switch(record: &[u8]) -> Option<Switch> {
+    let mut cursor = Cursor(record);
+    let (kind, misc) = (cursor.u32()?, u32::from(cursor.u16()?));
+    cursor.u16()?;
+    if kind != bindings::PERF_RECORD_SWITCH {
+        return None;
     }
-    let has_registers = cursor.u64()? != u64::from(bindings::PERF_SAMPLE_REGS_ABI_NONE);
-    Some(registers::context(if has_registers { Some(cursor.u64()?) } else { None }))
+    let Stamp { pid, tid, time_ns, .. } = trailer(cursor.0)?;
+    let leaves = misc & bindings::PERF_RECORD_MISC_SWITCH_OUT != 0;
+    let preempted = leaves && misc & bindings::PERF_RECORD_MISC_SWITCH_OUT_PREEMPT != 0;
+    Some(Switch { time_ns, pid, tid, leaves, preempted })
+}
+
+/// The mm that a sample of `acquired` tells of.
+pub(crate) fn address_space(record: &[u8], acquired: &Format) -> Option<u64> {
+    acquired.field("mm")?.number(Sample::parse(record, |_| Some(Contents::default()))?.raw)
+}
+
+/// How the thread came to ask for the lock, as its registers tell.
+fn context(sample: &Sample) -> Context {
+    if registers::MASK == 0 {
+        return Context::Unknown;
+    }
+    registers::context(sample.registers().and_then(|mut registers| registers.next()))
 }
 
 /// What stands at the end of records that are no samples.
@@ -204,29 +240,37 @@ impl Stamp {
     }
 }
 
-/// Bytes that are still to be read.
-struct Cursor<'a>(&'a [u8]);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl<'a> Cursor<'a> {
-    fn take(&mut self, bytes: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(bytes)?;
-        self.0 = rest;
-        Some(taken)
+    /// A record that is no sample, of thread 8 of process 7 at 5000 ns.
+    fn record(kind: u32, misc: u32, body: &[u8]) -> Vec<u8> {
+        let mut record = Vec::new();
+        let words = [u64::from(7_u32) | 8 << 32, 5000, 1, 99];
+        record.extend(kind.to_ne_bytes());
+        record.extend((misc as u16).to_ne_bytes());
+        record.extend((8 + body.len() as u16 + TRAILER_BYTES as u16).to_ne_bytes());
+        record.extend(body);
+        words.into_iter().for_each(|word| record.extend(word.to_ne_bytes()));
+        record
     }
 
-    fn u16(&mut self) -> Option<u16> {
-        Some(u16::from_ne_bytes(self.take(2)?.try_into().ok()?))
+    #[test]
+    fn switches_tell_their_direction() {
+        let misc = [0, bindings::PERF_RECORD_MISC_SWITCH_OUT];
+        let misc = [misc[0], misc[1], misc[1] | bindings::PERF_RECORD_MISC_SWITCH_OUT_PREEMPT];
+        let told = misc.map(|misc| switch(&record(bindings::PERF_RECORD_SWITCH, misc, &[])).expect("a switch"));
+        assert_eq!(told.map(|one| (one.leaves, one.preempted)), [(false, false), (true, false), (true, true)]);
+        assert!(told.iter().all(|one| (one.pid, one.tid, one.time_ns) == (7, 8, 5000)));
+        assert_eq!(switch(&record(bindings::PERF_RECORD_EXIT, 0, &[0; 24])), None);
     }
 
-    fn u32(&mut self) -> Option<u32> {
-        Some(u32::from_ne_bytes(self.take(4)?.try_into().ok()?))
-    }
-
-    fn i32(&mut self) -> Option<i32> {
-        self.u32().map(u32::cast_signed)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        Some(u64::from_ne_bytes(self.take(8)?.try_into().ok()?))
+    #[test]
+    fn losses_are_told_with_their_number() {
+        let body: Vec<u8> = [99_u64, 12].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let event = thread_event(&record(bindings::PERF_RECORD_LOST, 0, &body)).expect("an event");
+        assert_eq!((event.kind, event.time_ns), (EventKind::Lost { count: 12 }, 5000));
+        assert!(thread_event(&record(bindings::PERF_RECORD_SWITCH, 0, &[])).is_none());
     }
 }

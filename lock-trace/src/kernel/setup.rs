@@ -5,29 +5,23 @@ use std::fs::File;
 use std::io;
 
 use nix::sys::resource::{Resource, getrlimit};
-use nix::unistd::{SysconfVar, sysconf};
+use nix::unistd::SysconfVar;
 
 use crate::calls::CALLS;
 use crate::kernel::address_space::{self, AddressSpace};
 use crate::kernel::now_ns;
-use crate::kernel::perf::{Kind, Perf, Scope};
+use crate::kernel::perf::{Kind, Perf, Scope, Tracepoint};
 use crate::kernel::process::{self, Process};
 use crate::kernel::record::{Decoder, Formats, Role};
-use crate::kernel::ring::{Ring, ring_bytes};
+use crate::kernel::rings::{ALL_THREADS, Rings, processors};
 use crate::kernel::tracefs::Tracefs;
 use crate::options::Options;
 use crate::unavailable::{Missing, Unavailable};
 
-/// All threads, on one processor.
-const ALL_THREADS: i32 = -1;
-
 /// Events that are recording.
 pub(crate) struct Session {
     pub(crate) process: Process,
-    /// One for each processor.
-    pub(crate) rings: Vec<Ring>,
-    /// Events that write to these rings.
-    pub(crate) events: Vec<Perf>,
+    pub(crate) rings: Rings,
     pub(crate) decoder: Decoder,
     /// From when on everything is recorded.
     pub(crate) start_ns: u64,
@@ -44,14 +38,13 @@ pub(crate) fn begin(pid: u32, options: &Options) -> Result<Session, Unavailable>
         why: format!("there is no field {field}"),
     };
     let decoder = Decoder::new(pid.cast_signed(), &formats).map_err(unknown)?;
-    let mut setup = Setup { process, demand, formats, decoder, rings: Vec::new(), events: Vec::new() };
-    setup.open_rings(ring_bytes(options.ring_bytes))?;
+    let rings = Rings::open(options.ring_bytes, demand.missing())?;
+    let mut setup = Setup { process, formats, decoder, rings };
     setup.watch_lock(address_space.mm)?;
     setup.watch_calls()?;
     Ok(Session {
         process,
-        rings: setup.rings.into_iter().map(|(ring, _)| ring).collect(),
-        events: setup.events,
+        rings: setup.rings,
         decoder: setup.decoder,
         start_ns: now_ns(),
         _address_space: address_space,
@@ -154,42 +147,23 @@ pub(crate) fn refusal(error: &io::Error) -> Missing {
 
 struct Setup {
     process: Process,
-    demand: Demand,
     formats: Formats,
     decoder: Decoder,
-    /// Rings and their processors.
-    rings: Vec<(Ring, i32)>,
-    events: Vec<Perf>,
+    rings: Rings,
 }
 
 impl Setup {
-    fn open_rings(&mut self, bytes: usize) -> Result<(), Missing> {
-        // Some may be off.
-        for cpu in 0..processors(SysconfVar::_NPROCESSORS_CONF) {
-            let scope = Scope { tid: ALL_THREADS, cpu };
-            let wakeup_bytes = u32::try_from(bytes / 4).unwrap_or(u32::MAX);
-            let Some(perf) = self.open(Kind::Threads, scope, wakeup_bytes)? else { continue };
-            let ring = Ring::new(perf, bytes).map_err(|error| Missing::RingMemory {
-                ring_bytes: bytes,
-                mlock_kib: process::setting("perf_event_mlock_kb"),
-                why: error.to_string(),
-            })?;
-            self.rings.push((ring, cpu));
-        }
-        Ok(())
-    }
-
     /// Everything that happens to the lock, by whatever thread.
     fn watch_lock(&mut self, mm: u64) -> Result<(), Missing> {
         let filter = format!("mm=={mm:#x}");
         let points = [
-            (self.formats.start.id, true, Role::Start),
-            (self.formats.acquired.id, true, Role::Acquired),
-            (self.formats.released.id, false, Role::Released),
+            (self.formats.start.id, Role::Start),
+            (self.formats.acquired.id, Role::Acquired),
+            (self.formats.released.id, Role::Released),
         ];
-        for (id, registers, role) in points {
-            let kind = Kind::Tracepoint { id, registers, inherit: false };
-            self.watch(kind, ALL_THREADS, &filter, role)?;
+        for (id, role) in points {
+            let point = Tracepoint { contents: role.contents(), ..Tracepoint::bare(id) };
+            self.watch(point, ALL_THREADS, &filter, role)?;
         }
         Ok(())
     }
@@ -205,47 +179,18 @@ impl Setup {
             }
             for tid in threads {
                 for (id, role) in [(self.formats.enter.id, Role::Enter(tid)), (self.formats.exit.id, Role::Exit(tid))] {
-                    let kind = Kind::Tracepoint { id, registers: false, inherit: true };
-                    self.watch(kind, tid, &filter, role)?;
+                    self.watch(Tracepoint { inherit: true, ..Tracepoint::bare(id) }, tid, &filter, role)?;
                 }
             }
         }
     }
 
-    /// Opens an event on every processor, and has it write to the ring there.
-    fn watch(&mut self, kind: Kind, tid: i32, filter: &str, role: Role) -> Result<(), Missing> {
-        for at in 0..self.rings.len() {
-            let scope = Scope { tid, cpu: self.rings[at].1 };
-            let Some(perf) = self.open(kind, scope, 0)? else { continue };
-            let step = |step: &str, error: io::Error| Missing::Step { step: step.to_owned(), why: error.to_string() };
-            perf.set_filter(filter).map_err(|error| step(&format!("the filter {filter}"), error))?;
-            self.decoder.assign(perf.id, role);
-            perf.send_to(&self.rings[at].0.perf).map_err(|error| step("joining an event to a ring", error))?;
-            self.events.push(perf);
+    fn watch(&mut self, point: Tracepoint, tid: i32, filter: &str, role: Role) -> Result<(), Missing> {
+        for id in self.rings.watch(point, tid, filter)? {
+            self.decoder.assign(id, role);
         }
         Ok(())
     }
-
-    /// Opens an event. `None` if there is nothing to open it on: the processor is off, or the thread has ended.
-    fn open(&self, kind: Kind, scope: Scope, wakeup_bytes: u32) -> Result<Option<Perf>, Missing> {
-        let error = match Perf::open(kind, scope, wakeup_bytes) {
-            Ok(perf) => return Ok(Some(perf)),
-            Err(error) => error,
-        };
-        match error.raw_os_error() {
-            Some(libc::ENODEV | libc::ESRCH) => Ok(None),
-            // Threads were born meanwhile, or the machine has no more.
-            Some(libc::EMFILE | libc::ENFILE) => Err(self.demand.missing()),
-            Some(libc::EPERM | libc::EACCES) => Err(refusal(&error)),
-            _ => Err(Missing::Step { step: String::from("perf_event_open"), why: error.to_string() }),
-        }
-    }
-}
-
-/// A number of processors: those that the machine has, or those that are on.
-fn processors(which: SysconfVar) -> i32 {
-    let count = sysconf(which).ok().flatten();
-    count.and_then(|count| i32::try_from(count).ok()).unwrap_or(1)
 }
 
 /// Lets the traced calls through. Neighbours become ranges, because the kernel tries one term after the other for each

@@ -16,14 +16,19 @@ use crate::unavailable::Missing;
 const PLACES: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// An open tracefs.
-pub(crate) struct Tracefs {
+#[derive(Debug)]
+pub struct Tracefs {
     root: PathBuf,
     /// Keeps a mount of our own.
     _mount: Option<OwnedFd>,
 }
 
 impl Tracefs {
-    pub(crate) fn open() -> Result<Tracefs, Missing> {
+    /// Opens it where it is mounted, or makes a mount that nobody else sees.
+    ///
+    /// # Errors
+    /// It may not be read, nor mounted.
+    pub fn open() -> Result<Tracefs, Missing> {
         let mut why = None;
         for place in PLACES {
             match fs::read_dir(Path::new(place).join("events")) {
@@ -41,7 +46,10 @@ impl Tracefs {
     }
 
     /// The format of a tracepoint, such as `mmap_lock/mmap_lock_released`.
-    pub(crate) fn format(&self, name: &str) -> Result<Format, Missing> {
+    ///
+    /// # Errors
+    /// The kernel has no such tracepoint, or its format cannot be read.
+    pub fn format(&self, name: &str) -> Result<Format, Missing> {
         let missing = |why: String| Missing::Tracepoint { name: name.to_owned(), why };
         let text = fs::read_to_string(self.root.join("events").join(name).join("format"));
         match text {
