@@ -549,19 +549,31 @@ fn every_ordering_has_a_reason() {
 
 // Shape.
 
+/// Where all our code is.
+const ALL: [&str; 8] =
+    ["src", "tests", "allocator-bench", "lock-trace", "loom-tests", "preload", "report-page", "stress"];
+
 const LINE_CHARACTERS_MAX: usize = 120;
 
+fn too_long(count: usize) -> Option<String> {
+    (count > LINE_CHARACTERS_MAX).then(|| format!("{count} characters"))
+}
+
 fn long_lines(source: &Source) -> Vec<Fault> {
-    source.faults(|_, line| {
-        let count = line.whole.chars().count();
-        (count > LINE_CHARACTERS_MAX).then(|| format!("{count} characters"))
-    })
+    source.faults(|_, line| too_long(line.whole.chars().count()))
+}
+
+/// The same, less what stands between quotes: programs print lines that are long.
+fn long_lines_but_for_texts(source: &Source) -> Vec<Fault> {
+    source.faults(|_, line| too_long(line.code.chars().count() + line.comment.chars().count()))
 }
 
 #[test]
 fn lines_fit_the_page() {
     let [fits, long] = [LINE_CHARACTERS_MAX, LINE_CHARACTERS_MAX + 1].map(|count| "é".repeat(count));
     keep(long_lines, &["src", "tests"], &[("a.rs", &fits, 0), ("a.rs", &long, 1)]);
+    let [text, comment] = [format!("a(\"{long}\");"), format!("// {fits}")];
+    keep(long_lines_but_for_texts, &ALL, &[("a.rs", &text, 0), ("a.rs", &comment, 1), ("a.rs", &long, 1)]);
 }
 
 fn stray_marks(source: &Source) -> Vec<Fault> {
@@ -585,7 +597,7 @@ fn stray_marks(source: &Source) -> Vec<Fault> {
 fn nothing_stray_is_left() {
     keep(
         stray_marks,
-        &["src", "tests"],
+        &ALL,
         &[
             ("src/a.rs", "fn a() { todo!() }", 1),
             ("src/a.rs", "// FIXME: later", 1),
@@ -607,7 +619,7 @@ fn ignored_tests(source: &Source) -> Vec<Fault> {
 fn no_test_is_ignored() {
     keep(
         ignored_tests,
-        &["src", "tests"],
+        &ALL,
         &[("a.rs", "#[test]\n#[ignore]\nfn a() {}", 1), ("a.rs", "#[ignore = \"slow\"]", 1), ("a.rs", "#[test]", 0)],
     );
 }

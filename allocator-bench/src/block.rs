@@ -1,8 +1,8 @@
 //! One block of heap memory, taken straight from the global allocator and marked, so that its loss is noticed.
 //!
 //! Used by the micro workloads. The mark is a word made from the block's own address and size: were the allocator to
-//! hand the same memory out twice, or to move a block without its contents, the check on free would fail. A block that is
-//! freed loses its mark, so that another one in the same place notices.
+//! hand the same memory out twice, or to move a block without its contents, the check on free would fail. A block that
+//! is freed loses its mark, so that another one in the same place notices.
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error, realloc};
 use std::hint::black_box;
@@ -168,8 +168,8 @@ impl Drop for Block {
     #[inline]
     fn drop(&mut self) {
         self.check();
-        // SAFETY: the block is ours, aligned for a word, and has room for one. Volatile, because the compiler knows that
-        // nobody may read freed memory.
+        // SAFETY: the block is ours, aligned for a word, and has room for one. Volatile, because the compiler knows
+        // that nobody may read freed memory.
         unsafe { self.address.cast::<u64>().write_volatile(0) };
         // SAFETY: the block came from the global allocator with this very layout, and is not used again.
         unsafe { dealloc(self.address.as_ptr(), layout_of(self.size_bytes)) };

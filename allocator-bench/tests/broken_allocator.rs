@@ -1,8 +1,8 @@
 //! Aim: no workload lets an allocator get away with handing out memory that is in use.
 //!
-//! Method: this program's allocator does that once, when it is armed: it gives the block that it gave last, still in use,
-//! to a second request that fits into it. Each workload plays in a child of its own, which has to end with a failed check
-//! or a crash. Memory is never used again, so that the fault is the only one.
+//! Method: this program's allocator does that once, when it is armed: it gives the block that it gave last, still in
+//! use, to a second request that fits into it. Each workload plays in a child of its own, which has to end with a
+//! failed check or a crash. Memory is never used again, so that the fault is the only one.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::os::unix::process::ExitStatusExt;

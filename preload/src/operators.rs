@@ -94,9 +94,10 @@ macro_rules! nothrow_new {
             }
             // SAFETY: the runtime's operator of this very name has this type, and takes what we were given.
             unsafe {
-                core::mem::transmute::<*mut c_void, unsafe extern "C-unwind" fn($(nothrow_new!(@size $argument),)* *const c_void) -> *mut c_void>(
-                    runtimes,
-                )($($argument,)* nothrow)
+                core::mem::transmute::<
+                    *mut c_void,
+                    unsafe extern "C-unwind" fn($(nothrow_new!(@size $argument),)* *const c_void) -> *mut c_void,
+                >(runtimes)($($argument,)* nothrow)
             }
         }
     };

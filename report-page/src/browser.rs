@@ -1,7 +1,7 @@
 //! A real browser that looks at a page, for tests: in windows of several widths, light and dark.
 //!
-//! A copy of the page gets a script that measures what was drawn, and posts that as JSON to the page around it, which the
-//! browser prints. Chromium or Chrome in `PATH`, or what `REPORT_BROWSER` names.
+//! A copy of the page gets a script that measures what was drawn, and posts that as JSON to the page around it, which
+//! the browser prints. Chromium or Chrome in `PATH`, or what `REPORT_BROWSER` names.
 //!
 //! # Panics
 //! Everything in here panics, saying why, where the browser does not do what it is asked for.

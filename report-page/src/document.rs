@@ -6,8 +6,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 /// are modes of a lock.
 const STYLE: &str = include_str!("style.css");
 
-/// A whole page. `policy` is what a browser may load and run for it, as in a Content-Security-Policy; `style` is added to
-/// that of all reports.
+/// A whole page. `policy` is what a browser may load and run for it, as in a Content-Security-Policy; `style` is added
+/// to that of all reports.
 #[must_use]
 pub fn document(title: &str, policy: &str, style: &str, body: &Markup) -> String {
     let page = html! {

@@ -27,8 +27,8 @@ pub enum SizeError {
     #[error(
         "{} entries (7/8 of 2^{} buckets) need {} MiB at the peak, but only {} MiB may be used of the {} MiB available; \
          --keys {} would fit",
-        wanted.entries(), wanted.buckets_log2(), needed_bytes(wanted.replay_bytes()) >> 20, usable_bytes(*available_bytes) >> 20,
-        available_bytes >> 20, fitting.entries()
+        wanted.entries(), wanted.buckets_log2(), needed_bytes(wanted.replay_bytes()) >> 20,
+        usable_bytes(*available_bytes) >> 20, available_bytes >> 20, fitting.entries()
     )]
     TooBig {
         /// What was asked for.

@@ -1,7 +1,7 @@
 //! `arena`: requests of a server that put everything they need into an arena of their own (bumpalo) and drop it at the
-//! end. Each has 30 to 3840 objects of 16 to 256 bytes, in chunks that double in size, so the allocator sees few, growing
-//! and short-lived blocks, all freed together. Eight requests are served side by side. Few of the instructions are the
-//! allocator's: what it can win or lose is how warm a fresh chunk is. The work per thread is constant.
+//! end. Each has 30 to 3840 objects of 16 to 256 bytes, in chunks that double in size, so the allocator sees few,
+//! growing and short-lived blocks, all freed together. Eight requests are served side by side. Few of the instructions
+//! are the allocator's: what it can win or lose is how warm a fresh chunk is. The work per thread is constant.
 
 use std::mem::MaybeUninit;
 

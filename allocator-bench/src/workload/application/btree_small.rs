@@ -1,6 +1,6 @@
-//! `btree_small`: an index in memory. A B-tree of small boxes with 100k entries, in which random entries are replaced by
-//! others. Its nodes are split and merged all the time, so blocks of a few hundred bytes mix with the small boxes. A tenth
-//! of the instructions are the allocator's, the rest mostly the tree's search. The work per thread is constant.
+//! `btree_small`: an index in memory. A B-tree of small boxes with 100k entries, in which random entries are replaced
+//! by others. Its nodes are split and merged all the time, so blocks of a few hundred bytes mix with the small boxes. A
+//! tenth of the instructions are the allocator's, the rest mostly the tree's search. The work per thread is constant.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
-//! `compiler`: the phases of a compiler, one after the other, for one module of functions. Parsing makes syntax trees of
-//! many small nodes and interned names, all of which live long; analysis grows hash maps from name to uses; code
-//! generation makes short vectors for each expression and appends them to one that grows; then all is dropped. Modules of
-//! 2000 functions follow one another. Three tenths of the instructions are the allocator's. The work per thread is constant.
+//! `compiler`: the phases of a compiler, one after the other, for one module of functions. Parsing makes syntax trees
+//! of many small nodes and interned names, all of which live long; analysis grows hash maps from name to uses; code
+//! generation makes short vectors for each expression and appends them to one that grows; then all is dropped. Modules
+//! of 2000 functions follow one another. Three tenths of the instructions are the allocator's. The work per thread is
+//! constant.
 
 use rustc_hash::FxHashMap;
 

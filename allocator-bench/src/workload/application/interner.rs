@@ -1,7 +1,7 @@
 //! `interner`: string interning, as in compilers and parsers of logs. Texts of 3 to 24 bytes are looked up; those not
 //! seen before are kept and numbered. After 100k texts, of which two thirds are new, everything is dropped and begins
-//! again, with tables that grow from nothing. Most of the time goes to hashing and to cache misses of the table. The work
-//! per thread is constant.
+//! again, with tables that grow from nothing. Most of the time goes to hashing and to cache misses of the table. The
+//! work per thread is constant.
 
 use std::rc::Rc;
 

@@ -1,7 +1,8 @@
-//! `json`: a service that answers with large documents. A document of up to 20 000 records (about 5 MB of text) is built
-//! as a tree of maps, arrays and strings (serde_json), printed into one growing string, parsed back, compared and
+//! `json`: a service that answers with large documents. A document of up to 20 000 records (about 5 MB of text) is
+//! built as a tree of maps, arrays and strings (serde_json), printed into one growing string, parsed back, compared and
 //! dropped. Many small strings and B-tree nodes that live as long as their document, beside one large block that grows.
-//! A sixth of the instructions are the allocator's, the rest is formatting, parsing and comparing. The work per thread is constant.
+//! A sixth of the instructions are the allocator's, the rest is formatting, parsing and comparing. The work per thread
+//! is constant.
 
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! `lru`: a cache of values of 1 to 64 KiB in front of something slow (the lru crate). Keys are skewed to the low ones;
-//! a key that is not there gets a value of a random size, for which the least recently used one is evicted. So blocks of
-//! many sizes live for very different times. About a third of the requests miss. Every thread has a cache of its own, as
-//! in servers that shard by thread; the work per thread is constant.
+//! a key that is not there gets a value of a random size, for which the least recently used one is evicted. So blocks
+//! of many sizes live for very different times. About a third of the requests miss. Every thread has a cache of its
+//! own, as in servers that shard by thread; the work per thread is constant.
 
 use std::num::NonZeroUsize;
 

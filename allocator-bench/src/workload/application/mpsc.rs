@@ -1,7 +1,7 @@
-//! `mpsc`: messages between tasks of an asynchronous service (tokio's multi-thread runtime). Four tasks each allocate 16
-//! KiB messages and send them over one bounded channel; a fifth checks and drops them. The threads asked for are the
-//! runtime's: a message is freed by whichever thread runs the fifth task just then. A message is touched on each page, as
-//! if the kernel had filled it from a socket. The total work is constant.
+//! `mpsc`: messages between tasks of an asynchronous service (tokio's multi-thread runtime). Four tasks each allocate
+//! 16 KiB messages and send them over one bounded channel; a fifth checks and drops them. The threads asked for are the
+//! runtime's: a message is freed by whichever thread runs the fifth task just then. A message is touched on each page,
+//! as if the kernel had filled it from a socket. The total work is constant.
 
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{Receiver, Sender, channel};

@@ -1,9 +1,9 @@
-//! `glibc_thread`: after glibc's benchtests/bench-malloc-thread. Blocks of a working set are replaced in a random order;
-//! sizes have an inverse square distribution, so that most are tiny and a few are large.
+//! `glibc_thread`: after glibc's benchtests/bench-malloc-thread. Blocks of a working set are replaced in a random
+//! order; sizes have an inverse square distribution, so that most are tiny and a few are large.
 //!
-//! The usual parameters: 1024 blocks per thread, sizes of 4 bytes to 32 KiB; 8000 sizes and 4096 places drawn beforehand
-//! and used in turn, which keeps random numbers out of the loop. The usual seconds are a fixed count here. The work per
-//! thread is constant.
+//! The usual parameters: 1024 blocks per thread, sizes of 4 bytes to 32 KiB; 8000 sizes and 4096 places drawn
+//! beforehand and used in turn, which keeps random numbers out of the loop. The usual seconds are a fixed count here.
+//! The work per thread is constant.
 
 use crate::block::{Block, MIN_SIZE_BYTES};
 use crate::rng::Rng;

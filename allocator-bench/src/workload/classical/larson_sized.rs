@@ -2,8 +2,8 @@
 //! whose sizes are known at run time.
 //!
 //! In C++ the sized form tells the allocator a size that the plain one lets it find. Rust always tells it, so what is
-//! left to differ is this: the layout is a constant at each allocation and each free, and an allocator that the compiler
-//! can inline has its size class chosen by then. One behind a call into another language cannot gain.
+//! left to differ is this: the layout is a constant at each allocation and each free, and an allocator that the
+//! compiler can inline has its size class chosen by then. One behind a call into another language cannot gain.
 //!
 //! As the code differs by type, a hundred objects of one type are replaced at a time: choosing a type anew for each
 //! would measure mispredicted jumps.

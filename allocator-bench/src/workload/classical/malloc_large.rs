@@ -1,6 +1,6 @@
 //! `malloc_large`: after Kutenin's benchmark of large blocks. Twenty blocks of 5 to 25 MiB with random lifetimes, each
-//! touched on every page. What counts here is how often an allocator gives memory back to the kernel and has to fault it
-//! in again.
+//! touched on every page. What counts here is how often an allocator gives memory back to the kernel and has to fault
+//! it in again.
 //!
 //! The usual parameters: 20 blocks, 1000 replacements; the threads share out both, so that the total is constant.
 

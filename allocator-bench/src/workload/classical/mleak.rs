@@ -2,9 +2,9 @@
 //! random place of a table, free the block that was there, and end. Nearly nothing but threads that start and end: an
 //! allocator that forgets what an ended thread had grows without bound.
 //!
-//! The usual parameters, but twice the rounds: 2000 of ten threads, blocks of 128 bytes, 1000 places. For each thread asked for there
-//! are ten. Most of the time is the kernel's, for starting threads. That no block is lost is counted here; that resident
-//! memory stays flat is for the runner to show.
+//! The usual parameters, but twice the rounds: 2000 of ten threads, blocks of 128 bytes, 1000 places. For each thread
+//! asked for there are ten. Most of the time is the kernel's, for starting threads. That no block is lost is counted
+//! here; that resident memory stays flat is for the runner to show.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};

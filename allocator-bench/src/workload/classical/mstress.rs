@@ -1,6 +1,6 @@
 //! `mstress`: after Leijen's stress test of mimalloc. Round by round new threads start; each allocates objects, keeps
-//! some of them to its end, frees others at random, and swaps some with a table that all threads share and that outlives
-//! the round. So lifetimes differ, blocks are freed by threads that came later, and threads do unequal work.
+//! some of them to its end, frees others at random, and swaps some with a table that all threads share and that
+//! outlives the round. So lifetimes differ, blocks are freed by threads that came later, and threads do unequal work.
 //!
 //! The usual parameters: objects of 1 to 16 words, one in a hundred 100 times, one in a thousand 1000 times and one in
 //! ten thousand 10 000 times as large; kept ones of 1 to 64 words; scale 50 (5000 objects and half as many kept, shared

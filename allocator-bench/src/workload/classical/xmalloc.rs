@@ -1,11 +1,12 @@
 //! `xmalloc`: asymmetric use, after Lever and Boreham ("malloc() performance in a multithreaded Linux environment",
 //! 2000) and Eder. Some threads only allocate and put batches on a list that all share, others only free whatever batch
-//! was put there last, whoever allocated it. Memory flows one way for as long as the program runs, which caches of freed
-//! blocks per thread cannot serve.
+//! was put there last, whoever allocated it. Memory flows one way for as long as the program runs, which caches of
+//! freed blocks per thread cannot serve.
 //!
 //! The usual parameters: 17 sizes of 8 bytes to 2 KiB in equal shares, at most 100 batches on the list. A batch has 120
 //! blocks; in the latest form of the original it has 4096, which moves the work from handing over to cache misses. The
-//! usual seconds are a fixed count. Runs one thread of each kind for each thread asked for; the work of each is constant.
+//! usual seconds are a fixed count. Runs one thread of each kind for each thread asked for; the work of each is
+//! constant.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
