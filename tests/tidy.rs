@@ -550,8 +550,8 @@ fn every_ordering_has_a_reason() {
 // Shape.
 
 /// Where all our code is.
-const ALL: [&str; 8] =
-    ["src", "tests", "allocator-bench", "lock-trace", "loom-tests", "preload", "report-page", "stress"];
+const ALL: [&str; 9] =
+    ["src", "tests", "allocator-bench", "freeze-trap", "lock-trace", "loom-tests", "preload", "report-page", "stress"];
 
 const LINE_CHARACTERS_MAX: usize = 120;
 

@@ -1,0 +1,332 @@
+//! Who had a lock of the program while others slept in futex(2) for it. The kernel does not know; but who ends such a
+//! sleep is the one that unlocks. If that one had itself slept for the lock, it had it only since then, and the time
+//! before is that of the one that woke it, and so on. Time for which nobody is known to have had it is nobody's.
+
+use std::collections::HashMap;
+
+use super::case::Case;
+use super::class::{Class, Futex};
+use super::pieces::Piece;
+use super::{program, waker};
+use crate::event::{Thread, Waker};
+use crate::freeze::{Cause, Pair, Stack};
+use crate::stack::StackPair;
+
+/// How many times a lock may have been passed on until the search is given up.
+const PASSED_ON_MAX: usize = 64;
+/// Sleeps that are looked at for one wait.
+const STEPS_MAX: usize = 1000;
+
+/// What the holder did with the lock, most of the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Activity {
+    /// It slept.
+    Slept,
+    /// It wanted to run.
+    Wanted,
+    /// It waited for mmap_lock.
+    WaitedForMmapLock,
+    /// It was on a processor.
+    Ran,
+}
+
+/// One thread that had what another one waited for.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Held {
+    pub(super) pair: Pair,
+    pub(super) activity: Activity,
+    /// What the waiter waited for.
+    pub(super) wanted: Futex,
+}
+
+/// A thread that had the lock, when, and where it was when it unlocked.
+#[derive(Clone, Copy)]
+struct Root<'a> {
+    holder: &'a Thread,
+    time: (u64, u64),
+    unlocked_at: StackPair,
+}
+
+/// The search for those who had what one thread waited for.
+struct Search<'a, 'b> {
+    case: &'b Case<'a>,
+    /// Threads from the waiter on, each of which waited for the next one.
+    path: Vec<&'b Thread>,
+    steps: usize,
+    found: Vec<Root<'b>>,
+}
+
+impl<'a: 'b, 'b> Search<'a, 'b> {
+    fn charge(&mut self, waker: &'b Waker, start_ns: u64, end_ns: u64) {
+        if start_ns < end_ns {
+            let (holder, time) = (&waker.thread, (start_ns, end_ns));
+            self.found.push(Root { holder, time, unlocked_at: waker.stack });
+        }
+    }
+
+    /// Finds them for a part of a sleep.
+    fn follow(&mut self, piece: &'b Piece, time: (u64, u64)) {
+        let case = self.case;
+        let Some(waker) = waker::of(case.interval(piece), case) else { return };
+        let lock = address(case, piece);
+        let is_wait = |own: &&Piece| own.cause == Cause::UserLock && own.overlap_ns(time) > 0;
+        let mut until_ns = time.1;
+        // From the last time on that it slept for the same lock, it had that; before, it had not.
+        let mut has_it = true;
+        self.path.push(case.thread(piece));
+        for own in case.pieces_of(&waker.thread).iter().rev().filter(is_wait) {
+            let is_same_lock = address(case, own) == lock;
+            if !has_it && !is_same_lock {
+                continue;
+            }
+            let (start_ns, end_ns) = (own.start_ns.max(time.0), own.end_ns.min(time.1));
+            self.steps += 1;
+            let next = waker::of(case.interval(own), case).filter(|next| !self.is_on_path(&next.thread));
+            if next.is_none() || self.path.len() > PASSED_ON_MAX || self.steps > STEPS_MAX {
+                // In a circle nobody is the first; the one that unlocked is as good as any.
+                continue;
+            }
+            if has_it {
+                self.charge(waker, end_ns, until_ns);
+            }
+            self.follow(own, (start_ns, end_ns));
+            until_ns = start_ns;
+            has_it &= !is_same_lock;
+        }
+        if has_it {
+            self.charge(waker, time.0, until_ns);
+        }
+        self.path.pop();
+    }
+
+    fn is_on_path(&self, thread: &Thread) -> bool {
+        self.path.iter().any(|on_path| is_same(on_path, thread))
+    }
+}
+
+/// Those who had what a thread slept for.
+fn roots<'b>(case: &'b Case<'_>, piece: &'b Piece, time: (u64, u64)) -> Vec<Root<'b>> {
+    let mut search = Search { case, path: Vec::new(), steps: 0, found: Vec::new() };
+    search.follow(piece, time);
+    search.found
+}
+
+fn is_same(one: &Thread, other: &Thread) -> bool {
+    (one.pid, one.tid) == (other.pid, other.tid)
+}
+
+/// The process and the address of the lock that a thread slept for.
+fn address(case: &Case, piece: &Piece) -> Option<(i32, u64)> {
+    let interval = case.interval(piece);
+    let call = interval.call.filter(|call| call.number == libc::SYS_futex as u64)?;
+    Some((interval.owner_pid, call.arguments[0]))
+}
+
+/// All pairs, the longest overlap first.
+pub(super) fn held(case: &Case) -> Vec<Held> {
+    let waits = || case.frozen_pieces().filter(|(piece, _)| piece.cause == Cause::UserLock);
+    let mut charged: Vec<(&Piece, Root)> = Vec::new();
+    let mut by_address: HashMap<(i32, u64), (u64, Vec<Root>)> = HashMap::new();
+    for (piece, _) in waits() {
+        let time = (piece.start_ns.max(case.frozen.0), piece.end_ns.min(case.frozen.1));
+        let roots = roots(case, piece, time);
+        charged.extend(roots.iter().map(|root| (piece, *root)));
+        let length_ns = roots.iter().map(|root| root.time.1 - root.time.0).sum();
+        if let Some(address) = address(case, piece).filter(|_| length_ns > 0) {
+            let known = by_address.entry(address).or_default();
+            if known.0 < length_ns {
+                *known = (length_ns, roots);
+            }
+        }
+    }
+    // Who still sleeps was woken by nobody, but others that slept for the same lock were.
+    for (piece, _) in waits().filter(|(piece, _)| waker::of(case.interval(piece), case).is_none()) {
+        let known = address(case, piece).and_then(|address| by_address.get(&address));
+        let others = known.into_iter().flat_map(|(_, roots)| roots);
+        for root in others.filter(|root| !is_same(root.holder, case.thread(piece))) {
+            let time = (piece.start_ns.max(root.time.0), piece.end_ns.min(root.time.1));
+            if time.0 < time.1 {
+                charged.push((piece, Root { time, ..*root }));
+            }
+        }
+    }
+    let mut all: HashMap<((i32, i32), usize), (Held, u64)> = HashMap::new();
+    for (piece, root) in charged {
+        let overlap_ns = root.time.1 - root.time.0;
+        let key = ((root.holder.pid, root.holder.tid), piece.thread);
+        let known = all.entry(key).or_insert_with(|| (explain(case, piece, &root), overlap_ns));
+        let before_ns = known.0.pair.overlap_ns;
+        if overlap_ns > known.1 {
+            *known = (explain(case, piece, &root), overlap_ns);
+        }
+        known.0.pair.overlap_ns = before_ns + overlap_ns;
+    }
+    let mut all: Vec<Held> = all.into_values().map(|(held, _)| held).collect();
+    let numbers = |thread: &Thread| (thread.pid, thread.tid);
+    all.sort_by_key(|held| {
+        let pair = &held.pair;
+        (std::cmp::Reverse(pair.overlap_ns), numbers(&pair.holder), numbers(&pair.waiter))
+    });
+    all
+}
+
+/// What the holder did, with an overlap of zero.
+fn explain(case: &Case, piece: &Piece, root: &Root) -> Held {
+    let stacks = case.observed.stacks;
+    let unlocked_at = program::called_from(stacks.user(root.unlocked_at));
+    let (activity, doing, called_from, stack): (_, _, _, Stack) = match case.mostly(root.holder, root.time) {
+        Some(own) => {
+            let activity = match own.class {
+                Class::Runnable => Activity::Wanted,
+                Class::MmapLock => Activity::WaitedForMmapLock,
+                _ => Activity::Slept,
+            };
+            let doing = match activity {
+                Activity::Slept => case.doing(own),
+                Activity::WaitedForMmapLock => "wait for mmap_lock".to_owned(),
+                _ => "wait for a processor".to_owned(),
+            };
+            (activity, doing, case.called_from(own).or(unlocked_at), case.places.stack(own.place))
+        }
+        None => (Activity::Ran, "computation".to_owned(), unlocked_at, stacks.stack(root.unlocked_at)),
+    };
+    let waiter = case.thread(piece);
+    let pair = Pair {
+        holder: root.holder.clone(),
+        outsider: root.holder.pid != waiter.pid && !case.threads.iter().any(|own| own.pid == root.holder.pid),
+        waiter: waiter.clone(),
+        on: Cause::UserLock,
+        mode: None,
+        doing,
+        called_from: called_from.map(str::to_owned),
+        overlap_ns: 0,
+        stack,
+    };
+    let wanted = if let Class::Futex(wanted) = piece.class { wanted } else { Futex::Unknown };
+    Held { pair, activity, wanted }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{MS, Sample, call};
+    use super::*;
+    use crate::event::Sleep;
+
+    const LOCK: &str = "syscall@libc.so.6; std::sys::sync::mutex::futex::Mutex::lock_contended@app; app::look_up@app";
+    const WAKE: &str = "try_to_wake_up; futex_wake; do_futex";
+
+    /// Holder, waiter, milliseconds, activity, doing, called from.
+    fn told(sample: &Sample) -> Vec<(i32, i32, u64, Activity, String, Option<String>)> {
+        let observed = sample.observed();
+        let all = held(&Case::new(&observed));
+        let one = |held: Held| {
+            let pair = held.pair;
+            (pair.holder.tid, pair.waiter.tid, pair.overlap_ns / MS, held.activity, pair.doing, pair.called_from)
+        };
+        all.into_iter().map(one).collect()
+    }
+
+    #[test]
+    fn who_unlocks_after_a_sleep_is_the_holder() {
+        let mut sample = Sample::new();
+        let lock = sample.stack("schedule; futex_wait", LOCK);
+        let wake =
+            sample.stack(WAKE, "syscall@libc.so.6; std::sys::sync::mutex::futex::Mutex::wake@app; app::reload@app");
+        let nap =
+            sample.stack("do_nanosleep", "clock_nanosleep@libc.so.6; std::thread::sleep@app; app::wait_a_bit@app");
+        sample.lock(2, (10_000, 12_000), lock, Some((41, wake)));
+        sample.sleep(41, Sleep::Interruptible, (9_900, 11_950), nap).call = call(libc::SYS_clock_nanosleep, &[]);
+        let doing = "clock_nanosleep".to_owned();
+        let from = Some("app::wait_a_bit".to_owned());
+        assert_eq!(told(&sample), [(41, 2, 2000, Activity::Slept, doing, from)]);
+    }
+
+    #[test]
+    fn a_lock_that_is_passed_on_leads_to_the_one_that_kept_it() {
+        let mut sample = Sample::new();
+        let lock = sample.stack("schedule; futex_wait", LOCK);
+        let wake = sample.stack(WAKE, "app::unlock@app");
+        sample.lock(2, (10_000, 12_000), lock, Some((41, wake)));
+        sample.lock(3, (10_010, 12_010), lock, Some((2, wake)));
+        sample.lock(4, (10_020, 12_020), lock, Some((3, wake)));
+        let told = told(&sample);
+        let holders: Vec<_> = told.iter().map(|one| (one.0, one.1, one.2, one.3)).collect();
+        let ran = Activity::Ran;
+        let kept = [(41, 2, 2000, ran), (41, 3, 1990, ran), (41, 4, 1980, ran)];
+        let passed_on = [(2, 3, 10, ran), (2, 4, 10, ran), (3, 4, 10, ran)];
+        assert_eq!(holders, [&kept[..], &passed_on].concat());
+        assert!(told.iter().all(|one| one.5.as_deref() == Some("app::unlock")));
+    }
+
+    #[test]
+    fn each_of_several_holders_in_turn_had_it_for_its_own_time() {
+        let mut sample = Sample::new();
+        let lock = sample.stack("schedule; futex_wait", LOCK);
+        let wake = sample.stack(WAKE, "app::unlock@app");
+        sample.lock(9, (10_000, 12_000), lock, Some((4, wake)));
+        sample.lock(4, (10_100, 11_400), lock, Some((3, wake)));
+        sample.lock(3, (10_050, 10_700), lock, Some((2, wake)));
+        // Thread 3 found it taken by thread 2 once before.
+        sample.lock(3, (10_000, 10_049), lock, Some((1, wake)));
+        let of_9: Vec<_> = told(&sample).iter().filter(|one| one.1 == 9).map(|one| (one.0, one.2)).collect();
+        assert_eq!(of_9, [(3, 700), (2, 600), (4, 600)], "the tenth of a second before thread 4 came is nobody's");
+    }
+
+    #[test]
+    fn a_holder_that_waits_for_another_lock_has_its_own_meanwhile() {
+        let mut sample = Sample::new();
+        let lock = sample.stack("schedule; futex_wait", LOCK);
+        let wake = sample.stack(WAKE, "app::unlock@app");
+        sample.lock(2, (10_000, 12_000), lock, Some((41, wake)));
+        sample.lock(41, (11_500, 11_600), lock, Some((7, wake)));
+        sample.intervals[1].call = call(libc::SYS_futex, &[0x2000]);
+        let of_2: Vec<_> = told(&sample).iter().filter(|one| one.1 == 2).map(|one| (one.0, one.2)).collect();
+        assert_eq!(of_2, [(41, 1900), (7, 100)]);
+    }
+
+    #[test]
+    fn who_still_sleeps_waits_for_the_holder_of_the_same_lock() {
+        let mut sample = Sample::new();
+        let lock = sample.stack("schedule; futex_wait", LOCK);
+        let wake = sample.stack(WAKE, "app::unlock@app");
+        sample.lock(2, (10_000, 12_000), lock, Some((41, wake)));
+        sample.lock(3, (10_500, 25_000), lock, None);
+        sample.intervals[1].unfinished = true;
+        let told = told(&sample);
+        assert_eq!(told.iter().map(|one| (one.0, one.1, one.2)).collect::<Vec<_>>(), [(41, 2, 2000), (41, 3, 1500)]);
+    }
+
+    #[test]
+    fn timers_and_the_idle_thread_unlock_nothing() {
+        let mut sample = Sample::new();
+        let lock = sample.stack("schedule; futex_wait", LOCK);
+        let timer = sample.stack("try_to_wake_up; hrtimer_wakeup; asm_sysvec_apic_timer_interrupt", "app::run@app");
+        let wake = sample.stack("", "syscall@libc.so.6; app::unlock@app");
+        sample.lock(2, (10_000, 12_000), lock, Some((41, timer)));
+        sample.lock(3, (10_000, 12_000), lock, Some((0, wake)));
+        sample.lock(4, (10_000, 12_000), lock, Some((4, wake)));
+        // An interrupt that came while the thread was about to sleep for a lock itself.
+        let interrupt = "try_to_wake_up; hrtimer_wakeup; asm_sysvec_apic_timer_interrupt; futex_wait; do_futex";
+        let in_futex = sample.stack(interrupt, "syscall@libc.so.6; app::run@app");
+        sample.lock(5, (10_000, 12_000), lock, Some((41, in_futex)));
+        // The kernel shows no names, and the thread that had the processor computed.
+        let unknown = sample.stack("0xffffffff81000000", "app::run@app");
+        sample.lock(6, (10_000, 12_000), lock, Some((41, unknown)));
+        assert_eq!(told(&sample), []);
+        let unlocks = sample.stack("0xffffffff81000000", "syscall@libc.so.6; app::unlock@app");
+        sample.lock(7, (10_000, 12_000), lock, Some((41, unlocks)));
+        let told = told(&sample);
+        assert!(told.iter().any(|one| (one.0, one.1) == (41, 7)), "without names of the kernel, the call tells");
+    }
+
+    #[test]
+    fn threads_that_wake_each_other_in_a_circle_end_the_search() {
+        let mut sample = Sample::new();
+        let lock = sample.stack("schedule; futex_wait", LOCK);
+        let wake = sample.stack(WAKE, "app::unlock@app");
+        sample.lock(2, (10_000, 12_000), lock, Some((3, wake)));
+        sample.lock(3, (10_000, 12_000), lock, Some((2, wake)));
+        let told = told(&sample);
+        assert_eq!(told.iter().map(|one| (one.0, one.1)).collect::<Vec<_>>(), [(2, 3), (3, 2)]);
+    }
+}

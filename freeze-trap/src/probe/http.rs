@@ -1,0 +1,80 @@
+//! Whether an HTTP server answers GET with a good status, in time. Each request has a connection of its own, follows no
+//! redirection, and goes through no proxy: the service itself is asked.
+
+use std::io::{self, Read};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use ureq::config::Config;
+use ureq::tls::{RootCerts, TlsConfig};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::time::Duration as Bound;
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::{Agent, Error};
+
+use super::{Ask, Failure, Probe};
+
+/// How much of a body is read: a health check that is longer is no health check.
+const BODY_BYTES: u64 = 64 << 10;
+
+/// Buffers of a connection.
+const BUFFER_BYTES: usize = 16 << 10;
+
+/// Such a probe.
+#[derive(Debug)]
+pub(super) struct Http {
+    agent: Agent,
+    url: String,
+    status: RangeInclusive<u16>,
+}
+
+/// Looks names up on the thread that asks. The usual resolver starts a thread each time, and leaves it behind if it
+/// hangs.
+#[derive(Debug)]
+struct OnThisThread(DefaultResolver);
+
+impl Resolver for OnThisThread {
+    fn resolve(
+        &self,
+        uri: &ureq::http::Uri,
+        config: &Config,
+        mut timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, Error> {
+        timeout.after = Bound::NotHappening;
+        self.0.resolve(uri, config, timeout)
+    }
+}
+
+impl Http {
+    pub(super) fn new(url: String, status: RangeInclusive<u16>, insecure: bool, within: Duration) -> Self {
+        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).disable_verification(insecure).build();
+        let config = Agent::config_builder()
+            .timeout_global(Some(within))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            .user_agent(concat!("freeze-trap/", env!("CARGO_PKG_VERSION")))
+            .input_buffer_size(BUFFER_BYTES)
+            .output_buffer_size(BUFFER_BYTES)
+            .max_idle_connections(0)
+            .tls_config(tls)
+            .build();
+        let agent = Agent::with_parts(config, DefaultConnector::default(), OnThisThread(DefaultResolver::default()));
+        Http { agent, url, status }
+    }
+}
+
+impl Probe for Http {
+    fn ask(&mut self, ask: &Ask) -> Result<(), Failure> {
+        let failed = |error: Error| match error {
+            Error::Timeout(at) => ask.late(&at.to_string()),
+            other => other.to_string().into(),
+        };
+        let mut response = self.agent.get(&self.url).call().map_err(failed)?;
+        let status = response.status().as_u16();
+        let mut body = response.body_mut().as_reader().take(BODY_BYTES);
+        io::copy(&mut body, &mut io::sink()).map_err(|error| failed(Error::from(error)))?;
+        if self.status.contains(&status) { Ok(()) } else { Err(format!("status {status}").into()) }
+    }
+}

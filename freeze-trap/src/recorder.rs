@@ -1,0 +1,219 @@
+//! The flight recorder: the latest intervals of the watched processes, so that a capture holds what was before it
+//! began. Filled from a source, emptied into a capture.
+//!
+//! Invariant: at most as many intervals as was agreed on, none that ended earlier than the agreed time before the
+//! newest; memory is bounded by the former. While a capture is under way nothing ages, and when there are too many, the
+//! shortest go instead of the oldest: the beginning of a freeze says most.
+
+use std::collections::{HashSet, VecDeque};
+
+use crate::event::{Interval, Kind};
+use crate::stack::{StackId, Stacks};
+
+/// How often stacks that nothing refers to any more are dropped: when there are more than so many for each interval.
+const STACKS_PER_INTERVAL: usize = 4;
+
+/// How much the recorder keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How far back, in nanoseconds.
+    pub history_ns: u64,
+    /// How many intervals at most. Some 300 bytes each, and as much for stacks.
+    pub intervals_max: usize,
+}
+
+/// The latest intervals.
+#[derive(Debug)]
+pub struct Recorder {
+    limits: Limits,
+    intervals: VecDeque<Interval>,
+    /// Stacks of the intervals.
+    pub stacks: Stacks,
+    newest_ns: u64,
+    /// From then on nothing ages.
+    pinned_ns: Option<u64>,
+    /// What had ended before then may be missing.
+    complete_from_ns: u64,
+    dropped: u64,
+}
+
+/// The ids of the stacks that an interval refers to.
+pub fn stacks_of(interval: &Interval) -> impl Iterator<Item = StackId> + '_ {
+    let waker = match &interval.kind {
+        Kind::OffCpu { waker: Some(waker), .. } => Some(waker.stack),
+        _ => None,
+    };
+    [Some(interval.stack), waker].into_iter().flatten().flat_map(|pair| [pair.kernel, pair.user]).flatten()
+}
+
+impl Recorder {
+    /// Empty.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        let intervals = VecDeque::with_capacity(limits.intervals_max.min(1 << 16));
+        Recorder {
+            limits,
+            intervals,
+            stacks: Stacks::new(),
+            newest_ns: 0,
+            pinned_ns: None,
+            complete_from_ns: 0,
+            dropped: 0,
+        }
+    }
+
+    /// Keeps intervals whose stacks are all in [`Recorder::stacks`], and lets go of what is too old or too much.
+    pub fn keep(&mut self, intervals: impl IntoIterator<Item = Interval>) {
+        for interval in intervals {
+            self.newest_ns = self.newest_ns.max(interval.end_ns);
+            if self.intervals.len() >= self.limits.intervals_max {
+                self.make_room();
+            }
+            self.intervals.push_back(interval);
+        }
+        let oldest_ns = self.newest_ns.saturating_sub(self.limits.history_ns);
+        let oldest_ns = self.pinned_ns.map_or(oldest_ns, |pinned_ns| pinned_ns.min(oldest_ns));
+        while self.intervals.front().is_some_and(|first| first.end_ns < oldest_ns) {
+            self.intervals.pop_front();
+        }
+        if self.stacks.len() > STACKS_PER_INTERVAL * self.intervals.len().max(1024) {
+            let used: HashSet<StackId> = self.intervals.iter().flat_map(stacks_of).collect();
+            self.stacks.forget_all_but(&used);
+        }
+    }
+
+    /// Lets go of the oldest; in a capture, of the shorter half.
+    fn make_room(&mut self) {
+        if self.pinned_ns.is_none() {
+            let oldest = self.intervals.pop_front();
+            self.complete_from_ns = self.complete_from_ns.max(oldest.map_or(0, |oldest| oldest.end_ns));
+            self.dropped += 1;
+            return;
+        }
+        let mut durations: Vec<u64> = self.intervals.iter().map(Interval::duration_ns).collect();
+        let middle = durations.len() / 2;
+        let median_ns = *durations.select_nth_unstable(middle).1;
+        let before = self.intervals.len();
+        let mut is_odd = false;
+        self.intervals.retain(|one| {
+            is_odd ^= one.duration_ns() == median_ns;
+            one.duration_ns() > median_ns || (one.duration_ns() == median_ns && is_odd)
+        });
+        if self.intervals.len() == before {
+            self.intervals.pop_front();
+        }
+        self.dropped += (before - self.intervals.len()) as u64;
+    }
+
+    /// Keeps what ends after a time, until [`Recorder::unpin`].
+    pub fn pin(&mut self, from_ns: u64) {
+        self.pinned_ns = Some(from_ns);
+    }
+
+    /// Lets intervals age again.
+    pub fn unpin(&mut self) {
+        self.pinned_ns = None;
+    }
+
+    /// The time from which on nothing that has ended is missing for want of room; 0 if nothing ever was.
+    #[must_use]
+    pub fn complete_from_ns(&self) -> u64 {
+        self.complete_from_ns
+    }
+
+    /// What there is, the oldest first, more or less.
+    pub fn intervals(&self) -> impl Iterator<Item = &Interval> {
+        self.intervals.iter()
+    }
+
+    /// How many intervals there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.intervals.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.intervals.is_empty()
+    }
+
+    /// How many had to go before their time, since the recorder was made.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Sleep, Thread};
+    use crate::stack::StackPair;
+
+    fn interval(start_ns: u64, end_ns: u64, stack: StackPair) -> Interval {
+        Interval {
+            kind: Kind::OffCpu { sleep: Sleep::Interruptible, waker: None },
+            thread: Thread { pid: 1, tid: 2, name: "worker".into() },
+            owner_pid: 1,
+            start_ns,
+            end_ns,
+            unfinished: false,
+            call: None,
+            stack,
+        }
+    }
+
+    #[test]
+    fn the_latest_intervals_stay_and_the_oldest_go() {
+        let mut recorder = Recorder::new(Limits { history_ns: 100, intervals_max: 4 });
+        for end_ns in [10, 50, 60, 115] {
+            recorder.keep([interval(0, end_ns, StackPair::default())]);
+        }
+        let ends = |recorder: &Recorder| recorder.intervals().map(|one| one.end_ns).collect::<Vec<_>>();
+        assert_eq!((ends(&recorder), recorder.dropped()), (vec![50, 60, 115], 0));
+        for end_ns in [116, 117] {
+            recorder.keep([interval(0, end_ns, StackPair::default())]);
+        }
+        assert_eq!((ends(&recorder), recorder.dropped()), (vec![60, 115, 116, 117], 1));
+    }
+
+    #[test]
+    fn a_capture_keeps_the_longest_from_its_beginning_on() {
+        let mut recorder = Recorder::new(Limits { history_ns: 100, intervals_max: 8 });
+        recorder.keep([interval(0, 50, StackPair::default()), interval(0, 60, StackPair::default())]);
+        recorder.pin(40);
+        for start_ns in 1000..1100 {
+            recorder.keep([interval(start_ns, start_ns + 1, StackPair::default())]);
+            assert!(recorder.len() <= 8);
+        }
+        let ends: Vec<_> = recorder.intervals().take(2).map(|one| one.end_ns).collect();
+        assert_eq!((ends, recorder.complete_from_ns()), (vec![50, 60], 0));
+        assert_eq!(recorder.dropped() + recorder.len() as u64, 102);
+        recorder.unpin();
+        recorder.keep([interval(1100, 1101, StackPair::default())]);
+        assert!(recorder.intervals().all(|one| one.end_ns >= 1001));
+    }
+
+    #[test]
+    fn what_went_for_want_of_room_is_told() {
+        let mut recorder = Recorder::new(Limits { history_ns: u64::MAX, intervals_max: 2 });
+        for end_ns in [5, 6, 7] {
+            recorder.keep([interval(0, end_ns, StackPair::default())]);
+        }
+        assert_eq!((recorder.complete_from_ns(), recorder.dropped()), (5, 1));
+    }
+
+    #[test]
+    fn stacks_do_not_pile_up() {
+        let mut recorder = Recorder::new(Limits { history_ns: u64::MAX, intervals_max: 10 });
+        for round in 0..100_000 {
+            let user = recorder.stacks.intern(1, &[round, 7], 0);
+            recorder.keep([interval(round, round + 1, StackPair { kernel: None, user })]);
+            assert!(recorder.stacks.len() <= STACKS_PER_INTERVAL * 1024 + 1);
+        }
+        for kept in recorder.intervals() {
+            assert!(recorder.stacks.get(kept.stack.user.unwrap()).is_some(), "a stack that is needed is gone");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Aim: the files in `deploy/` are right: options exist, capabilities are the same everywhere, what is mounted from the
+//! node is read only, systemd takes the unit.
+//!
+//! Method: the files are parsed, and what they say is shown to the command line, to `systemd-analyze` and to each
+//! other.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use clap::Args;
+use freeze_trap::watch::options::Options;
+use yaml_rust2::{Yaml, YamlLoader};
+
+/// What the trap takes, as the kernel names it.
+const CAPABILITIES: [&str; 4] = ["CAP_BPF", "CAP_PERFMON", "CAP_SYSLOG", "CAP_SYS_PTRACE"];
+
+fn read(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(name)).unwrap()
+}
+
+/// The command line reads these, the first of which is `watch`.
+fn assert_options(arguments: &[&str]) {
+    assert_eq!(arguments.first(), Some(&"watch"));
+    let command = Options::augment_args(clap::Command::new("watch"));
+    command.try_get_matches_from(arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
+}
+
+fn manifest() -> Yaml {
+    let mut documents = YamlLoader::load_from_str(&read("freeze-trap.daemonset.yaml")).unwrap();
+    assert_eq!(documents.len(), 1);
+    documents.remove(0)
+}
+
+fn texts(list: &Yaml) -> Vec<&str> {
+    list.as_vec().expect("a list").iter().map(|one| one.as_str().expect("a text")).collect()
+}
+
+#[test]
+fn the_manifests_options_and_rights_are_what_the_trap_takes() {
+    let manifest = manifest();
+    assert_eq!((manifest["apiVersion"].as_str(), manifest["kind"].as_str()), (Some("apps/v1"), Some("DaemonSet")));
+    let template = &manifest["spec"]["template"];
+    let labels = |yaml: &Yaml| yaml["app.kubernetes.io/name"].as_str().map(str::to_owned);
+    let selected = labels(&manifest["spec"]["selector"]["matchLabels"]);
+    assert!(selected.is_some() && selected == labels(&template["metadata"]["labels"]));
+    let pod = &template["spec"];
+    assert_eq!(pod["hostPID"].as_bool(), Some(true));
+    assert_eq!(pod["securityContext"]["runAsNonRoot"].as_bool(), Some(true));
+    let container = &pod["containers"][0];
+    assert_options(&texts(&container["args"]));
+    let capabilities = &container["securityContext"]["capabilities"];
+    let added: Vec<String> = texts(&capabilities["add"]).iter().map(|name| format!("CAP_{name}")).collect();
+    assert_eq!((texts(&capabilities["drop"]), added), (vec!["ALL"], CAPABILITIES.map(String::from).to_vec()));
+    assert!(container["resources"]["limits"]["memory"].as_str().is_some());
+    let port = container["ports"][0]["containerPort"].as_i64().unwrap().to_string();
+    assert!(texts(&container["args"]).contains(&format!("--metrics=0.0.0.0:{port}").as_str()));
+    assert_eq!(template["metadata"]["annotations"]["prometheus.io/port"].as_str(), Some(port.as_str()));
+}
+
+#[test]
+fn what_the_manifest_mounts_from_the_node_is_read_only() {
+    let manifest = manifest();
+    let pod = &manifest["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    let mounts = container["volumeMounts"].as_vec().unwrap();
+    for volume in pod["volumes"].as_vec().unwrap() {
+        let mount = mounts.iter().find(|mount| mount["name"] == volume["name"]).expect("it is mounted");
+        let is_of_the_node = !volume["hostPath"].is_badvalue();
+        assert_eq!(is_of_the_node, mount["readOnly"].as_bool() == Some(true), "{volume:?}");
+    }
+    assert_eq!(mounts.len(), pod["volumes"].as_vec().unwrap().len());
+    assert_eq!(container["securityContext"]["readOnlyRootFilesystem"].as_bool(), Some(true));
+}
+
+#[test]
+fn the_images_file_has_the_capabilities_of_the_manifest() {
+    let wanted = format!("setcap {}=ep ", CAPABILITIES.join(",").to_lowercase());
+    assert!(read("Dockerfile").contains(&wanted), "{wanted}");
+}
+
+/// What the unit says of a key.
+fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
+    unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect()
+}
+
+#[test]
+fn the_units_options_and_rights_are_what_the_trap_takes() {
+    let unit = read("freeze-trap@.service");
+    let start = values(&unit, "ExecStart");
+    let words: Vec<&str> = start[0].split(' ').collect();
+    assert_eq!((start.len(), words[0], words.last()), (1, "/usr/local/bin/freeze-trap", Some(&"$OPTIONS")));
+    let arguments: Vec<&str> =
+        words[1..words.len() - 1].iter().map(|word| word.trim_matches(['$', '{', '}'])).collect();
+    assert_options(&arguments);
+    for key in ["AmbientCapabilities", "CapabilityBoundingSet"] {
+        assert_eq!(values(&unit, key), [CAPABILITIES.join(" ")]);
+    }
+    // The example in its comment, too.
+    let example = unit.lines().find_map(|line| line.split_once("OPTIONS=").map(|(_, options)| options)).unwrap();
+    assert_options(&[vec!["watch", "--unit", "a.service"], example.split(' ').collect()].concat());
+}
+
+#[test]
+fn systemd_takes_the_unit() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("freeze-trap");
+    fs::write(&program, "").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = dir.path().join("freeze-trap@a.service");
+    let verify = |unit: &str| {
+        fs::write(&path, unit.replace("/usr/local/bin/freeze-trap", program.to_str().unwrap())).unwrap();
+        Command::new("systemd-analyze").args(["verify", "--man=no", "--recursive-errors=no"]).arg(&path).output()
+    };
+    let unit = read("freeze-trap@.service");
+    let output = match verify(&unit) {
+        Ok(output) => output,
+        Err(error) => {
+            println!("skipped: systemd-analyze cannot be run: {error}");
+            return;
+        }
+    };
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && text.is_empty(), "{text}");
+    // It would say so if there were something wrong.
+    let wrong = verify(&unit.replace("PrivateDevices=yes", "PrivateDevises=yes")).unwrap();
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("PrivateDevises"), "{wrong:?}");
+}

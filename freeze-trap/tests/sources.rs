@@ -1,0 +1,333 @@
+//! Aim: whatever source tells of a freeze, it tells the same as far as it can see.
+//!
+//! Method: the same freezes of a child are shown to each source, and what each must see of them is looked for. Those
+//! that are not permitted here are skipped with a line; as root, the tests are also run as another user with chosen
+//! capabilities.
+
+mod target;
+
+use std::os::unix::fs::FileExt;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use freeze_trap::clock::now_ns;
+use freeze_trap::event::{Interval, Kind, Sleep};
+use freeze_trap::source::choose::{Chosen, Wanted, choose};
+use freeze_trap::source::perf::Switches;
+use freeze_trap::source::{Bounds, Losses, Source};
+use freeze_trap::stack::{RawStack, Stacks};
+use lock_trace::Mode;
+use target::{DEADLINE, Target};
+
+/// So long a source may take to tell what has ended.
+const DELAY: Duration = Duration::from_millis(200);
+
+fn armed(wanted: Wanted, bounds: &Bounds) -> Option<Box<dyn Source>> {
+    match choose(wanted, bounds, 4096) {
+        Ok(Chosen { source, .. }) => Some(source),
+        Err(why) => {
+            let why = format!("{why:#}");
+            // That is no matter of rights.
+            assert!(!why.contains("is refused by the kernel") || !is_root(), "{why}");
+            println!("skipped: {why}");
+            None
+        }
+    }
+}
+
+/// A source, and what it has told.
+struct Watch {
+    source: Box<dyn Source>,
+    stacks: Stacks,
+    told: Vec<Interval>,
+    /// What it told that was not over at some time.
+    open: Vec<Interval>,
+}
+
+impl Watch {
+    fn new(source: Box<dyn Source>) -> Watch {
+        Watch { source, stacks: Stacks::new(), told: Vec::new(), open: Vec::new() }
+    }
+
+    fn take(&mut self) {
+        let told = &mut self.told;
+        self.source.take(&mut self.stacks, &mut |one| told.push(one)).unwrap();
+    }
+
+    fn take_for(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.take();
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Watches a whole freeze.
+    fn freeze(&mut self, target: &mut Target) {
+        self.source.watch(&[target.pid()]).unwrap();
+        // So that the address space is known, and each thread was looked at.
+        self.take_for(DELAY);
+        target.freeze(|| {
+            self.take();
+            let open = &mut self.open;
+            self.source.unfinished(&mut self.stacks, &mut |one| open.push(one)).unwrap();
+        });
+        self.take_for(DELAY);
+        assert_eq!(self.source.losses().unwrap(), Losses::default());
+    }
+
+    fn kernel(&self, one: &Interval) -> &RawStack {
+        self.stacks.get(one.stack.kernel.expect("there is a stack of the kernel")).expect("the stack is known")
+    }
+
+    fn user(&self, one: &Interval) -> &RawStack {
+        self.stacks.get(one.stack.user.expect("there is a stack of the program")).expect("the stack is known")
+    }
+}
+
+fn is_worker(one: &Interval) -> bool {
+    one.thread.name.starts_with("worker-")
+}
+
+fn number(one: &Interval) -> Option<i64> {
+    one.call.map(|call| call.number as i64)
+}
+
+fn mmap_lock(wanted: Wanted) {
+    let Some(source) = armed(wanted, &Bounds::default()) else { return };
+    let mut watch = Watch::new(source);
+    let mut target = Target::start(&["mmap-lock", "--mib", "512", "--lasts", "1.5"]);
+    watch.freeze(&mut target);
+    let waits = watch.told.iter().filter(|one| is_worker(one) && one.kind == Kind::Wait { mode: Mode::Write });
+    let wait = waits.max_by_key(|one| one.duration_ns()).expect("a worker waits for the lock");
+    assert_eq!((wait.thread.pid, wait.owner_pid), (target.pid(), target.pid()));
+    assert!(wait.end_ns > wait.start_ns && !wait.unfinished);
+    let slept = watch.told.iter().find(|one| {
+        let is_sleep = matches!(one.kind, Kind::OffCpu { sleep: Sleep::Uninterruptible, .. });
+        is_sleep && one.thread == wait.thread && one.overlap_ns(wait.start_ns, wait.end_ns) > 0
+    });
+    assert!(slept.is_some(), "a wait as long as {} ns is a sleep", wait.duration_ns());
+    if wanted == Wanted::Sampling {
+        assert!(watch.kernel(wait).addresses.is_empty() && !watch.kernel(wait).names.is_empty());
+        assert!(!watch.told.iter().any(|one| matches!(one.kind, Kind::Hold { .. })));
+        return;
+    }
+    // The worker maps, or unmaps what it has mapped.
+    assert!(
+        [libc::SYS_mmap, libc::SYS_munmap].map(Some).contains(&number(wait)),
+        "{wait:?} at {:x?}",
+        watch.kernel(wait).addresses
+    );
+    let holds = watch.told.iter().filter(|one| one.kind == Kind::Hold { mode: Mode::Write });
+    let hold = holds.max_by_key(|one| one.duration_ns()).expect("the culprit holds the lock");
+    assert_eq!((hold.thread.name.as_str(), hold.is_outsider()), ("culprit", false));
+    assert_eq!((number(hold), hold.call.unwrap().arguments[1]), (Some(libc::SYS_mmap), 512 << 20));
+    assert!(watch.kernel(hold).addresses.len() >= 2 && !watch.user(hold).addresses.is_empty());
+    assert!(watch.user(hold).top_word != 0 && watch.user(hold).pid == target.pid());
+    assert!(hold.overlap_ns(wait.start_ns, wait.end_ns) > 0 || wait.duration_ns() > 0);
+    let totals = watch.source.totals().unwrap().expect("it counts");
+    assert!(totals.hold_ns[1] >= hold.duration_ns() && totals.wait_ns[1] >= wait.duration_ns());
+    assert!(totals.switches > 0 && totals.off_cpu_ns.iter().sum::<u64>() > 0);
+}
+
+fn user_lock(wanted: Wanted) {
+    if let Some(source) = armed(wanted, &Bounds::default()) {
+        waits_for_a_mutex_are_told(source, wanted != Wanted::Sampling);
+    }
+}
+
+fn waits_for_a_mutex_are_told(source: Box<dyn Source>, has_addresses: bool) {
+    let mut watch = Watch::new(source);
+    let mut target = Target::start(&["user-lock", "--lasts", "1"]);
+    watch.freeze(&mut target);
+    let waits_for_the_mutex = |one: &&Interval| {
+        let is_sleep = matches!(one.kind, Kind::OffCpu { sleep: Sleep::Interruptible, .. });
+        is_sleep && is_worker(one) && number(one) == Some(libc::SYS_futex)
+    };
+    let longest = |told: &[Interval]| told.iter().filter(waits_for_the_mutex).map(Interval::duration_ns).max();
+    assert!(longest(&watch.told) >= Some(300_000_000), "{:?}", longest(&watch.told));
+    assert!(longest(&watch.open) >= Some(300_000_000), "{:?}", longest(&watch.open));
+    let slept = watch.told.iter().filter(waits_for_the_mutex).max_by_key(|one| one.duration_ns()).unwrap();
+    assert_eq!(watch.user(slept).pid, target.pid());
+    if has_addresses {
+        assert!(watch.kernel(slept).addresses.len() >= 2);
+    }
+}
+
+#[test]
+fn user_lock_by_switches() {
+    match Switches::arm(&Bounds::default(), 4096) {
+        Ok(switches) => waits_for_a_mutex_are_told(Box::new(switches), true),
+        Err(why) => println!("skipped: {why:#}"),
+    }
+}
+
+fn nothing_is_told_of_what_is_not_watched(wanted: Wanted) {
+    let Some(source) = armed(wanted, &Bounds::default()) else { return };
+    let mut watch = Watch::new(source);
+    let mut target = Target::start(&["mmap-lock", "--mib", "64", "--lasts", "0.3"]);
+    let other = Target::start(&["nothing"]);
+    watch.source.watch(&[target.pid()]).unwrap();
+    watch.take_for(DELAY);
+    watch.source.watch(&[other.pid()]).unwrap();
+    let since_ns = now_ns();
+    target.freeze(|| watch.take());
+    watch.take_for(DELAY);
+    // What had begun before may still be told.
+    let told = watch.told.iter().find(|one| one.owner_pid == target.pid() && one.start_ns > since_ns);
+    assert_eq!(told, None);
+    watch.source.watch(&[]).unwrap();
+    watch.take_for(DELAY);
+}
+
+fn outsiders(wanted: Wanted) {
+    let all = Bounds { lock: Duration::ZERO, ..Bounds::default() };
+    let Some(source) = armed(wanted, &all) else { return };
+    let mut watch = Watch::new(source);
+    let target = Target::start(&["nothing", "--every", "0.02"]);
+    watch.source.watch(&[target.pid()]).unwrap();
+    watch.take_for(DELAY);
+    let memory = std::fs::File::open(format!("/proc/{}/mem", target.pid())).unwrap();
+    let own = std::process::id() as i32;
+    let end = Instant::now() + DEADLINE;
+    loop {
+        // There need not be anything at the address.
+        let _ = memory.read_at(&mut [0], 4096);
+        watch.take_for(Duration::from_millis(20));
+        let hold = watch.told.iter().find(|one| one.is_outsider() && one.thread.pid == own);
+        if let Some(hold) = hold {
+            assert_eq!((hold.owner_pid, hold.thread.name.is_empty()), (target.pid(), false));
+            return;
+        }
+        assert!(Instant::now() < end, "no outsider was told");
+    }
+}
+
+fn a_program_that_is_executed_later(wanted: Wanted) {
+    let Some(source) = armed(wanted, &Bounds::default()) else { return };
+    let mut watch = Watch::new(source);
+    let mut target = Target::shell(&["mmap-lock", "--mib", "256", "--lasts", "1"]);
+    watch.source.watch(&[target.pid()]).unwrap();
+    watch.take_for(DELAY);
+    target.become_target();
+    watch.freeze(&mut target);
+    let waits = |one: &Interval| is_worker(one) && one.kind == Kind::Wait { mode: Mode::Write };
+    assert!(watch.told.iter().any(waits), "nothing is told of the new address space");
+}
+
+/// Each kind of test, for each source.
+macro_rules! tests {
+    ($($name:ident: $body:ident($wanted:ident);)*) => {
+        $(
+            #[test]
+            fn $name() {
+                $body(Wanted::$wanted);
+            }
+        )*
+    };
+}
+
+tests! {
+    mmap_lock_by_bpf: mmap_lock(Bpf);
+    mmap_lock_by_perf: mmap_lock(Perf);
+    mmap_lock_by_sampling: mmap_lock(Sampling);
+    user_lock_by_bpf: user_lock(Bpf);
+    user_lock_by_perf: user_lock(Perf);
+    user_lock_by_sampling: user_lock(Sampling);
+    others_by_bpf: nothing_is_told_of_what_is_not_watched(Bpf);
+    others_by_perf: nothing_is_told_of_what_is_not_watched(Perf);
+    others_by_sampling: nothing_is_told_of_what_is_not_watched(Sampling);
+    executed_by_bpf: a_program_that_is_executed_later(Bpf);
+    executed_by_perf: a_program_that_is_executed_later(Perf);
+    executed_by_sampling: a_program_that_is_executed_later(Sampling);
+    outsiders_by_bpf: outsiders(Bpf);
+    outsiders_by_perf: outsiders(Perf);
+}
+
+/// Prints which source is chosen, and why; for a run with other rights.
+#[test]
+fn the_best_source_is_chosen() {
+    let chosen = choose(Wanted::Auto, &Bounds::default(), 4096).unwrap();
+    println!("\nchosen: {}", chosen.source.name());
+    chosen.missing.iter().for_each(|line| println!("missing: {line}"));
+    assert!(chosen.missing.iter().all(|line| !line.contains('\n')));
+    assert!(chosen.source.name() == "BPF on tracepoints" || !chosen.missing.is_empty());
+}
+
+/// Runs one of these tests as another user, who has these capabilities. What it printed; `None` where that cannot be.
+fn as_another_user(test: &str, capabilities: &str) -> Option<String> {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    if !capabilities.is_empty() {
+        command.args([format!("--inh-caps={capabilities}"), format!("--ambient-caps={capabilities}")]);
+    }
+    command.arg(std::env::current_exe().unwrap()).args([test, "--exact", "--nocapture", "--test-threads=1"]);
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(error) => {
+            println!("skipped: setpriv cannot be run: {error}");
+            return None;
+        }
+    };
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if text.contains("setpriv: ") {
+        println!("skipped: {}", text.trim());
+        return None;
+    }
+    assert!(output.status.success() && text.contains("1 passed"), "{test} with {capabilities}: {text}");
+    Some(text)
+}
+
+fn is_root() -> bool {
+    let is_root = nix::unistd::geteuid().is_root();
+    if !is_root {
+        println!("skipped: only root can take the rights of others");
+    }
+    is_root
+}
+
+#[test]
+fn without_rights_it_is_said_which_would_give_more() {
+    if !is_root() {
+        return;
+    }
+    let Some(text) = as_another_user("the_best_source_is_chosen", "") else { return };
+    assert!(text.contains("chosen: samples of /proc"), "{text}");
+    for wanted in ["BPF cannot be used: it takes CAP_BPF and CAP_PERFMON", "perf events cannot be used: ", "tracefs"] {
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+}
+
+#[test]
+fn two_capabilities_are_enough_for_bpf() {
+    if !is_root() || armed(Wanted::Bpf, &Bounds::default()).is_none() {
+        return;
+    }
+    let Some(text) = as_another_user("the_best_source_is_chosen", "+bpf,+perfmon") else { return };
+    assert!(text.contains("chosen: BPF on tracepoints"), "{text}");
+    as_another_user("mmap_lock_by_bpf", "+bpf,+perfmon");
+}
+
+#[test]
+fn without_tracefs_perf_events_see_switches() {
+    if !is_root() || Switches::arm(&Bounds::default(), 4096).is_err() {
+        return;
+    }
+    let Some(text) = as_another_user("the_best_source_is_chosen", "+perfmon") else { return };
+    if text.contains("chosen: perf events on tracepoints") {
+        println!("skipped: other users may read tracefs here");
+        return;
+    }
+    assert!(text.contains("chosen: perf events on switches"), "{text}");
+    as_another_user("user_lock_by_switches", "+perfmon,+syslog");
+}
+
+#[test]
+fn samples_of_ones_own_programs_need_no_rights() {
+    if !is_root() {
+        return;
+    }
+    as_another_user("mmap_lock_by_sampling", "");
+    as_another_user("user_lock_by_sampling", "");
+}
