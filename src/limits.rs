@@ -72,11 +72,12 @@ pub(crate) const PARTIAL_OWN_BYTES_MAX: usize = 16 << 20;
 /// larger blocks, the last two. There are 32 sizes of those: a slab of each would be 18 MiB for each thread that has
 /// once used them all, in hugepages or not.
 pub(crate) const EMPTY_SLAB_BLOCK_BYTES_MAX: usize = 32 << 10;
-/// A heap keeps slabs of larger blocks though no block is used while it has no more than so many bytes in slabs that it
-/// does not allocate from. Where a queue of 64 messages of 16 KiB fills and drains, 16 slabs were made and unmade each
-/// time, which took a fifth of the program's time.
+/// A heap keeps a slab of large blocks though none is used while it has no more than so many bytes in slabs that it
+/// does not allocate from, empty or not. Where a queue of 64 messages of 16 KiB fills and drains, 16 slabs were made
+/// and unmade each time, which took a fifth of the program's time. Like the 4 MiB above, it is what an idle thread may
+/// hold.
 pub(crate) const EMPTY_KEPT_BYTES_MAX: usize = 1 << 20;
-/// The smallest blocks for which it does: a slab of smaller ones has so many that making it is no matter.
+/// The smallest blocks that are large in this: a slab of smaller ones has so many that making it is no matter.
 pub(crate) const EMPTY_KEPT_BLOCK_BYTES_MIN: usize = 8 << 10;
 /// Least time between two looks of the background thread through the pool, in nanoseconds: each look takes every slab
 /// of a class in hand for a moment.
@@ -130,8 +131,8 @@ pub(crate) const STEPPED_ROOMS_MAX: u32 = 4;
 pub(crate) const RETIRED_ENTRIES: usize = 4096;
 const_assert!(RETIRED_ENTRIES.is_power_of_two());
 
-/// Most bytes that one purge call covers where pages are 4 KiB: 0.07 to 0.08 ms per MiB were measured, so 2 MiB stay
-/// under the default hold budget.
+/// Most bytes that one purge call covers where pages are 4 KiB: 0.07 to 0.14 ms per MiB were measured on several
+/// machines, so that 2 MiB take about the default hold budget at worst.
 pub(crate) const PURGE_PIECE_SMALL_BYTES: usize = CHUNK_BYTES;
 /// Most bytes that one purge call covers where hugepages back the range: 3 µs per MiB were measured.
 pub(crate) const PURGE_PIECE_HUGE_BYTES: usize = 64 << 20;

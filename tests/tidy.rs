@@ -549,9 +549,28 @@ fn every_ordering_has_a_reason() {
 
 // Shape.
 
-/// Where all our code is.
-const ALL: [&str; 9] =
-    ["src", "tests", "allocator-bench", "freeze-trap", "lock-trace", "loom-tests", "preload", "report-page", "stress"];
+/// Where all our code is: the allocator's folders, then the other members of the workspace.
+const ALL: [&str; 10] = [
+    "src",
+    "tests",
+    "examples",
+    "allocator-bench",
+    "freeze-trap",
+    "lock-trace",
+    "loom-tests",
+    "preload",
+    "report-page",
+    "stress",
+];
+
+#[test]
+fn all_members_of_the_workspace_are_held_to_the_rules() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("the manifest can be read");
+    let members = manifest.lines().find_map(|line| line.strip_prefix("members = [")?.strip_suffix(']'));
+    let members: Vec<&str> =
+        members.expect("a line of members").split(", ").map(|name| name.trim_matches('"')).collect();
+    assert_eq!(members, ALL[3..]);
+}
 
 const LINE_CHARACTERS_MAX: usize = 120;
 

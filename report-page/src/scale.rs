@@ -1,6 +1,6 @@
 //! From values to places in a drawing, and the values at which an axis is labelled.
 //!
-//! Every plot of [`page`](super) maps with a [`Scale`].
+//! Every plot of a report maps with a [`Scale`].
 
 use std::fmt;
 

@@ -327,9 +327,9 @@ impl<O: Os> Arena<O> {
         }
     }
 
-    /// Whether a request has lately met no memory.
+    /// Whether a request has met no memory within the last second. Two loads if none ever has.
     pub(crate) fn is_short(&self) -> bool {
-        self.shortage.stands()
+        self.shortage.stands() && self.shortage.covers(self.kernel.os().coarse_now(), 1)
     }
 
     /// Tells the governor that there is no memory for a request of `bytes`, so that it gives up what it keeps ahead of

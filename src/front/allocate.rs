@@ -79,11 +79,18 @@ fn not_ours(call: &'static str, block: usize) -> ! {
 
 /// Memory for a request that no slab serves; from zero memory rather than warm memory if it is to be `zeroed`.
 #[cold]
-fn allocate_large<O: Os>(engine: &Engine<O>, bytes: usize, align_bytes: usize, zeroed: bool) -> Option<Block> {
+fn allocate_large<O: Os>(
+    engine: &Engine<O>,
+    heap: &Heap,
+    bytes: usize,
+    align_bytes: usize,
+    zeroed: bool,
+) -> Option<Block> {
     let room = || allocate_room(engine, bytes, align_bytes, zeroed);
     let span = || large::allocate(engine.arena(), bytes, align_bytes, zeroed);
     if bytes < HUGE_BYTES_MIN {
-        return span().or_else(room);
+        let emptied = || if heap.release_emptied(engine) { span() } else { None };
+        return span().or_else(room).or_else(emptied);
     }
     allocate_in_pool(engine, bytes, align_bytes, zeroed).or_else(room).or_else(span)
 }
@@ -121,7 +128,9 @@ pub(crate) fn allocate<O: Os>(engine: &Engine<O>, heap: &Heap, layout: Layout) -
             let block = heap.take(engine, class);
             block.map_or(null_mut(), pointer_at)
         }
-        None => allocate_large(engine, layout.size(), layout.align(), false).map_or(null_mut(), |b| b.base.as_ptr()),
+        None => {
+            allocate_large(engine, heap, layout.size(), layout.align(), false).map_or(null_mut(), |b| b.base.as_ptr())
+        }
     }
 }
 
@@ -147,7 +156,7 @@ pub(crate) fn allocate_zeroed<O: Os>(engine: &Engine<O>, heap: &Heap, layout: La
         let block = heap.take(engine, class);
         return block.map_or(null_mut(), |block| zeroed(heap, class, block, layout.size()));
     }
-    let Some(block) = allocate_large(engine, layout.size(), layout.align(), true) else { return null_mut() };
+    let Some(block) = allocate_large(engine, heap, layout.size(), layout.align(), true) else { return null_mut() };
     let base = block.base.as_ptr();
     // SAFETY: the block holds `layout.size()` bytes and is the caller's alone.
     unsafe { write_bytes(base, 0, layout.size().min(block.zeroed_from)) };
@@ -343,7 +352,7 @@ unsafe fn move_block<O: Os>(
         Some(class) => heap.take(engine, class).map(pointer_at),
         None => {
             let growing = if grows && suits_room(bytes) { allocate_to_grow(engine, bytes, align) } else { None };
-            growing.or_else(|| allocate_large(engine, bytes, align, false)).map(|target| target.base.as_ptr())
+            growing.or_else(|| allocate_large(engine, heap, bytes, align, false)).map(|target| target.base.as_ptr())
         }
     };
     match target {

@@ -2,14 +2,15 @@
 //!
 //! Invariant: the step is whole slices. It grows to at most twice its size on each call, and shrinks at once when a
 //! call took too long. A wary one then stays as it is for a while: among hugepages there may be small pages, which cost
-//! twenty times as much, and a chunk at a time is fast enough. Below a chunk it goes only when more than a fifth of the
-//! calls are too slow, soonest after three in a row: then the pages are small, and no hugepage is cut; one slow call
-//! may be the machine's.
+//! twenty times as much, and a chunk at a time is fast enough. Below a chunk it goes only when calls over chunks are
+//! too slow three times in a row, or, if it is not wary, more than a fifth of them: then the pages are small, and no
+//! hugepage is cut; one slow call may be the machine's.
 
 use crate::limits::{CHUNK_BYTES, SLICE_BYTES};
 use crate::units::Nanos;
 
-/// What a call over the budget adds to the suspicion that a chunk is too much; one within it takes 1 away.
+/// What a call over the budget adds to the suspicion that a chunk is too much. A call over a chunk that is within it
+/// takes 1 away; all, if the step is wary: then that chunk was a hugepage.
 const SUSPICION_OF_SLOW: u32 = 4;
 /// The suspicion from which on a step may be less than a chunk: three slow calls in a row.
 const SUSPICION_MAX: u32 = 3 * SUSPICION_OF_SLOW;
@@ -52,12 +53,10 @@ impl Step {
     /// Learns that a call over `bytes` took `time`: as many bytes as fit half of the budget at this rate. Calls over
     /// the same bytes differ by a half and more.
     pub(crate) fn learn(&mut self, bytes: usize, time: Nanos) {
-        if bytes <= CHUNK_BYTES {
-            self.suspicion = if time > self.budget {
-                (self.suspicion + SUSPICION_OF_SLOW).min(SUSPICION_MAX)
-            } else {
-                self.suspicion.saturating_sub(1)
-            };
+        if bytes <= CHUNK_BYTES && time > self.budget {
+            self.suspicion = (self.suspicion + SUSPICION_OF_SLOW).min(SUSPICION_MAX);
+        } else if bytes == CHUNK_BYTES {
+            self.suspicion = if self.wary { 0 } else { self.suspicion.saturating_sub(1) };
         }
         self.calm = self.calm.saturating_add(1);
         if self.wary && bytes > CHUNK_BYTES && time > self.budget {
@@ -175,6 +174,30 @@ mod tests {
             assert!(over <= over_max && bytes < CHUNK_BYTES, "one in {every}: {over} overruns, {bytes} at the end");
         }
         assert_eq!(overruns(&|call| call % 6 == 0), (167, CHUNK_BYTES));
+    }
+
+    #[test]
+    fn chunks_with_few_pages_among_slow_ones_do_not_mend_the_step_for_long() {
+        let mut numbers = crate::lockfree::tests::Numbers::new(7);
+        let mut step = Step::new(MOST, BUDGET);
+        let mut over = 0;
+        for _ in 0..10_000 {
+            // Between 200 and 300 us for a chunk; one in ten is nearly empty.
+            let chunk_ns = if numbers.below(10) == 0 { 20_000 } else { 200_000 + numbers.below(100_000) };
+            let ns = chunk_ns * step.bytes() as u64 / CHUNK_BYTES as u64;
+            over += u32::from(ns > BUDGET.0);
+            step.learn(step.bytes(), Nanos(ns));
+        }
+        assert!(over < 1_000, "{over} of 10000");
+    }
+
+    #[test]
+    fn a_wary_step_splits_only_after_slow_calls_in_a_row() {
+        let mut step = Step::new(MOST, BUDGET).wary();
+        for call in 0..1000 {
+            step.learn(step.bytes(), Nanos(if call % 3 == 2 { 6_000 } else { BUDGET.0 + 1 }));
+            assert!(step.bytes() >= CHUNK_BYTES, "{step:?}");
+        }
     }
 
     #[test]

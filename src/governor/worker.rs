@@ -404,21 +404,21 @@ impl Memory {
             if number > 0 {
                 site.kernel.os().sleep(self.options.pause);
             }
-            let purged = self.purge_range(site, range, step, batch.is_huge());
+            let purged = self.purge_range(site, range, batch.is_huge());
             refused |= !purged;
             pieces.by_ref().take(count).for_each(|piece: &Piece| site.source.finish(piece.slot, !purged));
         }
         refused
     }
 
-    /// Purges one range, in as many calls as the step asks for. Says whether that worked.
-    fn purge_range<O: Os>(&mut self, site: &Site<'_, O, impl Source>, range: Range, step: usize, huge: bool) -> bool {
+    /// Purges one range, in as many calls as the step asks for, which each of them may change. Says whether that worked.
+    fn purge_range<O: Os>(&mut self, site: &Site<'_, O, impl Source>, range: Range, huge: bool) -> bool {
         let mut done = 0;
         while done < range.bytes {
             if done > 0 {
                 site.kernel.os().sleep(self.options.pause);
             }
-            let bytes = step.min(range.bytes - done);
+            let bytes = self.pace.step_bytes(huge).min(range.bytes - done);
             // SAFETY: the source has taken the range out of use until it is finished; it lies inside one mapping.
             let Ok(time) = (unsafe { site.kernel.purge(range.base.byte_add(done), bytes) }) else { return false };
             self.pace.note_call(huge, bytes, time);

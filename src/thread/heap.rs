@@ -198,7 +198,14 @@ impl Heap {
             let next = self.pop_worthwhile(bin).or_else(|| engine.pool().take(class, self.address()));
             // Where memory is short, what the heap has comes before what it would have to wait for.
             let next = next.or_else(|| if engine.arena().is_short() { self.pop_partial(bin) } else { None });
-            let slab = next.or_else(|| self.fresh(engine, class)).or_else(|| self.pop_partial(bin))?;
+            let next = next.or_else(|| self.fresh(engine, class)).or_else(|| self.pop_partial(bin));
+            let Some(slab) = next else {
+                // What the heap keeps of other classes is memory as well.
+                if self.release_emptied(engine) {
+                    continue;
+                }
+                return None;
+            };
             self.look_at_block_space(engine);
             // What the slab before left: a nested call may have put one there.
             if bin.slab.get().is_null() {
@@ -275,7 +282,7 @@ impl Heap {
             }
             return;
         }
-        if self.keeps_empty(slab) {
+        if self.keeps_empty(engine, slab) {
             return;
         }
         self.remove_partial(bin, slab);
@@ -284,8 +291,28 @@ impl Heap {
 
     /// Whether a slab in a queue may stay there though no block of it is used: the heap keeps little, and will want it
     /// again soon if the program's need goes up and down.
-    fn keeps_empty(&self, slab: &Slab) -> bool {
-        slab.block_bytes() >= EMPTY_KEPT_BLOCK_BYTES_MIN && self.partial_bytes.get() <= EMPTY_KEPT_BYTES_MAX
+    fn keeps_empty<O: Os>(&self, engine: &Engine<O>, slab: &Slab) -> bool {
+        slab.block_bytes() >= EMPTY_KEPT_BLOCK_BYTES_MIN
+            && self.partial_bytes.get() <= EMPTY_KEPT_BYTES_MAX
+            && !engine.arena().is_short()
+    }
+
+    /// Gives back all slabs in the queues of which no block is used. `false` if there are none.
+    pub(crate) fn release_emptied<O: Os>(&self, engine: &Engine<O>) -> bool {
+        let mut any = false;
+        for class in Class::all() {
+            let bin = self.bin(class);
+            for _ in 0..bin.partial.count() {
+                let Some(slab) = self.pop_partial(bin) else { break };
+                if slab.is_empty_with_remote() {
+                    pool::release(engine.arena(), slab);
+                    any = true;
+                } else {
+                    self.push_partial(bin, slab);
+                }
+            }
+        }
+        any
     }
 
     /// Gives the blocks on the list back to their slabs, and those slabs back that are empty then.
@@ -348,7 +375,7 @@ impl Heap {
     /// threads' shares of frees wander, a heap would keep empty slabs up to the limit.
     fn keep_or_pool<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab, class: Class) {
         let bin = self.bin(class);
-        let is_emptied = |longest: &&Slab| !self.keeps_empty(longest) && longest.is_empty_with_remote();
+        let is_emptied = |longest: &&Slab| !self.keeps_empty(engine, longest) && longest.is_empty_with_remote();
         let emptied = bin.partial.first().filter(is_emptied);
         if let Some(longest) = emptied {
             self.remove_partial(bin, longest);
@@ -369,6 +396,9 @@ impl Heap {
             // The one that has waited longest has most blocks free: it is worth most to whoever takes it.
             let Some(longest) = self.pop_partial(bin) else { return engine.put_in_pool(slab, class) };
             self.push_partial(bin, slab);
+            if longest.is_empty_with_remote() {
+                return pool::release(engine.arena(), longest);
+            }
             return engine.put_in_pool(longest, class);
         }
         bin.credit.set(bin.credit.get().saturating_sub(1));
@@ -421,49 +451,42 @@ impl Heap {
         }
         // SAFETY: nobody else uses the block from now on.
         let link = |next| unsafe { write_link(block, slab.next_at(next), secret) };
-        // Read before the push: after it the slab may be anyone's, and even be dissolved.
+        // Read before the push: after it the slab may be anyone's, and even be dissolved. Looked at where it is needed.
         let class = slab.class();
         match slab.remote().push(slab.chain_of(block), link) {
             Push::Listed => {}
-            push => self.after_push(engine, slab, class, block, push),
+            Push::Pooled(count) => Self::note_pooled(engine, slab, class, block, count),
+            Push::Adopted => self.adopt(engine, slab, class, block),
         }
     }
 
-    /// What is to be done when a block was pushed to a slab without owner, which was of `class` before.
+    /// After a free of a block of a slab in the pool, whose list has `count` blocks since.
     #[cold]
     #[inline(never)]
-    fn after_push<O: Os>(
-        &self,
-        engine: &Engine<O>,
-        slab: &'static Slab,
-        class: Option<Class>,
-        block: usize,
-        push: Push,
-    ) {
-        let Some(class) = class else { fatal("free: header of a slab is damaged", block) };
-        match push {
-            Push::Listed => {}
-            Push::Pooled(count) => {
-                // Read after the push, which sees what was noted before the slab was pooled. If the slab has gone on
-                // since then, the answer costs a look.
-                if count >= slab.pooled_used() {
-                    engine.pool().ask_sweep(class);
-                    engine.arena().notify_governor(false);
-                }
-            }
-            Push::Adopted => {
-                // SAFETY: the exchange made the slab ours, and nobody uses the block. A slab has two blocks or more, so
-                // it is not empty yet.
-                unsafe { slab.push_free(block, engine.secret()) };
-                if self.is_stand_in() {
-                    engine.put_in_pool(slab, class);
-                } else {
-                    slab.set_owner(self.address());
-                    self.look_at_block_space(engine);
-                    self.keep_or_pool(engine, slab, class);
-                }
-            }
+    fn note_pooled<O: Os>(engine: &Engine<O>, slab: &Slab, class: Option<Class>, block: usize, count: u32) {
+        let Some(class) = class else { damaged(block) };
+        // Read after the push, which sees what was noted before the slab was pooled. If the slab has gone on since
+        // then, the answer costs a look.
+        if count >= slab.pooled_used() {
+            engine.pool().ask_sweep(class);
+            engine.arena().notify_governor(false);
         }
+    }
+
+    /// After a free of a block of a full slab, which has made the slab this thread's. The block is not on any list.
+    #[cold]
+    #[inline(never)]
+    fn adopt<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab, class: Option<Class>, block: usize) {
+        let Some(class) = class else { damaged(block) };
+        // SAFETY: the exchange made the slab ours, and nobody uses the block. A slab has two blocks or more, so it is
+        // not empty yet.
+        unsafe { slab.push_free(block, engine.secret()) };
+        if self.is_stand_in() {
+            return engine.put_in_pool(slab, class);
+        }
+        slab.set_owner(self.address());
+        self.look_at_block_space(engine);
+        self.keep_or_pool(engine, slab, class);
     }
 
     /// Ends the process because of a block of a slab of this heap that did not pass the fast path's checks.
@@ -507,6 +530,12 @@ impl Heap {
             }
         }
     }
+}
+
+/// Ends the process because of the header of the slab that `block` is of.
+#[cold]
+fn damaged(block: usize) -> ! {
+    fatal("free: header of a slab is damaged", block)
 }
 
 /// The slab that `block` lies in; `None` if it lies in none.

@@ -231,6 +231,31 @@ fn every_slice_can_be_had_again_at_the_limit() {
 }
 
 #[test]
+fn empty_slabs_that_a_heap_keeps_serve_other_sizes_at_the_limit() {
+    for bytes in [48 << 10, 600 << 10] {
+        let fill_after = |queued: usize| {
+            let mut limited = FakeOs::new().narrow(256 * MIB);
+            limited.facts.memory_bytes = 64 * MIB;
+            let (engine, heap) = started(limited, Commit::Ready);
+            os(engine).fail_next(usize::MAX);
+            let queue: Vec<_> = (0..queued).map(|_| allocate(engine, heap, layout(16 << 10))).collect();
+            queue.into_iter().for_each(|block| free(engine, heap, block));
+            let mut blocks: Vec<_> = Vec::new();
+            loop {
+                let block = allocate(engine, heap, layout(bytes));
+                if block.is_null() {
+                    return blocks.len();
+                }
+                blocks.push(block);
+            }
+        };
+        // The slab for the next block of its size is kept, whatever comes, and those of the four blocks on the list.
+        let (alone, after) = (fill_after(0), fill_after(60));
+        assert!(after + 2 + 5 * SLICE_BYTES / bytes >= alone, "{bytes}: {after} blocks of {alone}");
+    }
+}
+
+#[test]
 fn the_stepped_mode_commits_in_few_steps() {
     let (engine, heap) = started(FakeOs::new(), Commit::Stepped);
     // 3 GiB in pieces that all come from slabs and spans.

@@ -21,7 +21,7 @@ use crate::sizes::{self, said};
 use crate::stage::{Stage, rss_kib};
 use crate::summary::Summary;
 use crate::table::Size;
-use crate::targets::{Target, Verdict};
+use crate::targets::Target;
 
 /// A replay takes at most this part of the available memory, so that what else is free can be broken up.
 const REPLAY_PART: u64 = 12;
@@ -149,19 +149,18 @@ impl Scenario for Fragmented {
             "The doubling works without hugepages as well (else the run would have failed); its time, for comparison";
         let doubling = Target::of(goal, summaries, |summary| {
             let part = summary.median(HUGE_PART)?;
-            Some((format!("{} with {part} % in hugepages", time(summary.median("doubling")?)), scarce(summary)))
+            let doubling = time(summary.median("doubling")?);
+            Some((format!("{doubling} with {part} % in hugepages{}", plenty(summary)), None))
         });
         vec![doubling]
     }
 }
 
-/// For comparison only; and where hugepages were plenty all the same, there is nothing to compare.
-fn scarce(summary: &Summary) -> Verdict {
-    match summary.figure(FREE).and_then(|figure| figure.highest) {
-        Some(free) if free > FEW => {
-            Verdict::Unjudged(format!("{free} hugepages were free; more --hold-bytes takes them"))
-        }
-        _ => Verdict::Shown,
+/// That hugepages were not scarce after all, if so, in which case there is little to compare.
+fn plenty(summary: &Summary) -> String {
+    match summary.median(FREE) {
+        Some(free) if free > FEW => format!(" (not scarce: {free} were free; more --hold-bytes takes them)"),
+        _ => String::new(),
     }
 }
 
@@ -207,8 +206,8 @@ mod tests {
             }
             plan.targets(&[Summary::of("some", &[&samples::run(1, record)])]).remove(0).to_string()
         };
-        assert!(!target(FEW).contains("judged"), "{}", target(FEW));
-        assert!(target(FEW + 1).contains("(not judged: 33 hugepages were free; "), "{}", target(FEW + 1));
+        assert!(!target(FEW).contains("scarce"), "{}", target(FEW));
+        assert!(target(FEW + 1).contains(" (not scarce: 33 were free; "), "{}", target(FEW + 1));
     }
 
     #[test]

@@ -31,7 +31,7 @@ const ROWS_MAX: usize = 24;
 const TOOLTIPS: usize = 60;
 /// Letters of a thread's name that are shown, and of a probe's, which has labels of its axis beside it.
 const THREAD_LETTERS: usize = 26;
-const PROBE_LETTERS: usize = 20;
+const PROBE_LETTERS: usize = 18;
 /// A closer look is taken if the frozen time is less than so much of the window.
 const CLOSER_SHARE: f64 = 0.4;
 
