@@ -411,7 +411,7 @@ impl Memory {
         refused
     }
 
-    /// Purges one range, in as many calls as the step asks for, which each of them may change. Says whether that worked.
+    /// Purges one range, in as many calls as the step asks for; each of them may change it. Says whether that worked.
     fn purge_range<O: Os>(&mut self, site: &Site<'_, O, impl Source>, range: Range, huge: bool) -> bool {
         let mut done = 0;
         while done < range.bytes {
