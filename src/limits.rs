@@ -72,10 +72,10 @@ pub(crate) const PARTIAL_OWN_BYTES_MAX: usize = 16 << 20;
 /// larger blocks, the last two. There are 32 sizes of those: a slab of each would be 18 MiB for each thread that has
 /// once used them all, in hugepages or not.
 pub(crate) const EMPTY_SLAB_BLOCK_BYTES_MAX: usize = 32 << 10;
-/// A heap keeps a slab of large blocks though none is used while it has no more than so many bytes in slabs that it
-/// does not allocate from, empty or not. Where a queue of 64 messages of 16 KiB fills and drains, 16 slabs were made
-/// and unmade each time, which took a fifth of the program's time. Like the 4 MiB above, it is what an idle thread may
-/// hold.
+/// A heap keeps a slab of large blocks of a size that it allocates, though none is used, while it has no more than so
+/// many bytes in slabs that it does not allocate from, empty or not. Where a queue of 64 messages of 16 KiB fills and
+/// drains, 16 slabs were made and unmade each time, which took a fifth of the program's time. Like the 4 MiB above, it
+/// is what an idle thread may hold.
 pub(crate) const EMPTY_KEPT_BYTES_MAX: usize = 1 << 20;
 /// The smallest blocks that are large in this: a slab of smaller ones has so many that making it is no matter.
 pub(crate) const EMPTY_KEPT_BLOCK_BYTES_MIN: usize = 8 << 10;

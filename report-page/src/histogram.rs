@@ -84,7 +84,8 @@ impl Axes {
 /// One histogram. `class` chooses colours of its own, if it is not empty; `what` says on touch what the times are.
 #[must_use]
 pub fn figure(class: &str, name: &str, what: &str, times: &Times, axes: &Axes) -> Markup {
-    let [write, read] = [&times.write, &times.read].map(|buckets| buckets.iter().map(|bucket| bucket.1).sum::<u64>());
+    let count = |buckets: &Buckets| buckets.iter().fold(0, |sum: u64, bucket| sum.saturating_add(bucket.1));
+    let (write, read) = (count(&times.write), count(&times.read));
     let told = format!("{write} for writing, {read} for reading");
     html! {
         figure.(class) {
@@ -118,6 +119,8 @@ mod tests {
     #[test]
     fn a_bar_reaches_from_half_of_its_bound_to_its_bound() {
         let times = Times { write: vec![(2_000, 10), (4_000, 0)], read: vec![(1_000_000, 1)] };
+        let many = Times { write: vec![(u64::MAX, u64::MAX), (2, u64::MAX)], read: Vec::new() };
+        assert!(figure("", "", "", &many, &Axes::over([&many]).unwrap()).into_string().contains(&u64::MAX.to_string()));
         let axes = Axes::over([&times]).unwrap();
         assert_eq!(axes.bars(&times.write), "M58 146V10H91.7V146");
         let figure = figure("c1", "one", "holds", &times, &axes).into_string();

@@ -282,17 +282,18 @@ impl Heap {
             }
             return;
         }
-        if self.keeps_empty(engine, slab) {
+        if self.keeps_empty(engine, bin, slab) {
             return;
         }
         self.remove_partial(bin, slab);
         pool::release(engine.arena(), slab);
     }
 
-    /// Whether a slab in a queue may stay there though no block of it is used: the heap keeps little, and will want it
-    /// again soon if the program's need goes up and down.
-    fn keeps_empty<O: Os>(&self, engine: &Engine<O>, slab: &Slab) -> bool {
+    /// Whether a slab in a queue may stay there though no block of it is used: the heap allocates from its class, so
+    /// that it will want the slab again if the program's need goes up and down, and keeps little.
+    fn keeps_empty<O: Os>(&self, engine: &Engine<O>, bin: &Bin, slab: &Slab) -> bool {
         slab.block_bytes() >= EMPTY_KEPT_BLOCK_BYTES_MIN
+            && !bin.slab.get().is_null()
             && self.partial_bytes.get() <= EMPTY_KEPT_BYTES_MAX
             && !engine.arena().is_short()
     }
@@ -375,7 +376,7 @@ impl Heap {
     /// threads' shares of frees wander, a heap would keep empty slabs up to the limit.
     fn keep_or_pool<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab, class: Class) {
         let bin = self.bin(class);
-        let is_emptied = |longest: &&Slab| !self.keeps_empty(engine, longest) && longest.is_empty_with_remote();
+        let is_emptied = |longest: &&Slab| !self.keeps_empty(engine, bin, longest) && longest.is_empty_with_remote();
         let emptied = bin.partial.first().filter(is_emptied);
         if let Some(longest) = emptied {
             self.remove_partial(bin, longest);
