@@ -54,7 +54,7 @@ pub struct Options {
 /// # Errors
 /// There is no capture, it cannot be read, or the report cannot be written.
 pub fn show(options: &Options) -> Result<ExitCode> {
-    let path = options.path.clone().unwrap_or_else(usual_directory);
+    let path = options.path.clone().map_or_else(usual_directory, Ok)?;
     if options.list {
         list(&path)?;
         return Ok(ExitCode::SUCCESS);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::probe::Answer;
 
 /// An hour, in nanoseconds.
-const HOUR_NS: u64 = 3_600_000_000_000;
+pub const HOUR_NS: u64 = 3_600_000_000_000;
 
 /// When it goes off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,8 +103,8 @@ struct Watched {
 pub struct Trigger {
     rules: Rules,
     probes: Vec<Watched>,
-    /// Starts of captures in the last hour.
-    starts: VecDeque<u64>,
+    /// Starts of captures in the last hour; below zero are those from before the machine was started.
+    starts: VecDeque<i64>,
     capturing: bool,
     /// When the last capture ended.
     ended_ns: Option<u64>,
@@ -140,6 +140,19 @@ impl Trigger {
         }
     }
 
+    /// Whether a failure of a probe would be more than one of a row: begin a capture, or be told as suppressed.
+    ///
+    /// # Panics
+    /// There is no such probe.
+    #[must_use]
+    pub fn would_go_off(&mut self, probe: usize, now_ns: u64) -> bool {
+        let refusal = self.refusal(now_ns);
+        let Watched { failures, row } = &self.probes[probe];
+        let Some(row) = row else { return *failures == 1 };
+        let is_told = row.captured || refusal.is_some_and(|why| row.suppressed.contains(&why));
+        !is_told && row.count.saturating_add(1) >= *failures
+    }
+
     fn succeeded(&mut self, probe: usize, at_ns: u64) -> Option<Event> {
         self.probes[probe].row = None;
         self.frozen.take_if(|frozen| *frozen == probe)?;
@@ -160,7 +173,7 @@ impl Trigger {
             row.captured = true;
             self.capturing = true;
             self.frozen = Some(probe);
-            self.starts.push_back(now_ns);
+            self.starts.push_back(now_ns.cast_signed());
             return Some(Event::Capture(onset));
         };
         // What freezes during a capture is in it; all else may still be captured if it lasts.
@@ -179,7 +192,8 @@ impl Trigger {
 
     /// Why no capture may begin now.
     fn refusal(&mut self, now_ns: u64) -> Option<Why> {
-        while self.starts.front().is_some_and(|start_ns| now_ns.saturating_sub(*start_ns) >= HOUR_NS) {
+        let hour_ago_ns = now_ns.cast_signed() - HOUR_NS.cast_signed();
+        while self.starts.front().is_some_and(|start_ns| *start_ns <= hour_ago_ns) {
             self.starts.pop_front();
         }
         let cools = self.ended_ns.is_some_and(|ended_ns| now_ns < ended_ns.saturating_add(self.rules.cooldown_ns));
@@ -194,16 +208,17 @@ impl Trigger {
         }
     }
 
-    /// Goes on from an earlier run: what was suppressed then, and when captures began, the oldest first.
+    /// Goes on from an earlier run: what was suppressed then, and when captures began, the oldest first. Times from
+    /// before the machine was started are below zero.
     #[must_use]
-    pub fn resume(mut self, suppressed: Suppressed, starts_ns: impl IntoIterator<Item = u64>) -> Self {
+    pub fn resume(mut self, suppressed: Suppressed, starts_ns: impl IntoIterator<Item = i64>) -> Self {
         self.suppressed = suppressed;
         self.starts = starts_ns.into_iter().collect();
         self
     }
 
     /// When captures began, of those that count for the bound of an hour, the oldest first.
-    pub fn starts_ns(&self) -> impl Iterator<Item = u64> {
+    pub fn starts_ns(&self) -> impl Iterator<Item = i64> {
         self.starts.iter().copied()
     }
 

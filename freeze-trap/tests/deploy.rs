@@ -97,9 +97,36 @@ fn the_units_options_and_rights_are_what_the_trap_takes() {
     for key in ["AmbientCapabilities", "CapabilityBoundingSet"] {
         assert_eq!(values(&unit, key), [CAPABILITIES.join(" ")]);
     }
-    // The example in its comment, too.
-    let example = unit.lines().find_map(|line| line.split_once("OPTIONS=").map(|(_, options)| options)).unwrap();
-    assert_options(&[vec!["watch", "--unit", "a.service"], example.split(' ').collect()].concat());
+    // The examples in its comment, too.
+    let examples: Vec<&str> =
+        unit.lines().filter_map(|line| line.split_once("OPTIONS=").map(|(_, options)| options)).collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        assert_options(&[vec!["watch", "--unit", "a.service"], example.split(' ').collect()].concat());
+    }
+}
+
+#[test]
+fn a_service_can_reach_a_socket_in_the_units_directory() {
+    let unit = read("freeze-trap@.service");
+    // The directory of captures is below /var/lib/private, which only root and the trap's user may enter.
+    assert_eq!((values(&unit, "DynamicUser"), values(&unit, "StateDirectoryMode")), (vec!["yes"], vec!["0700"]));
+    assert_eq!(values(&unit, "RuntimeDirectory"), ["freeze-trap/%i"]);
+    assert_eq!(values(&unit, "RuntimeDirectoryMode"), ["0755"]);
+    let sockets: Vec<&str> = unit.split("heartbeat-socket:").skip(1).collect();
+    assert!(!sockets.is_empty() && sockets.iter().all(|path| path.starts_with("/run/freeze-trap/INSTANCE/")));
+}
+
+#[test]
+fn the_manifests_captures_go_to_a_directory_of_the_traps_own() {
+    let manifest = manifest();
+    let container = &manifest["spec"]["template"]["spec"]["containers"][0];
+    let mounts = container["volumeMounts"].as_vec().unwrap();
+    let volume = mounts.iter().find(|mount| mount["readOnly"].is_badvalue()).unwrap()["mountPath"].as_str().unwrap();
+    let arguments = texts(&container["args"]);
+    let directory = arguments.iter().find_map(|argument| argument.strip_prefix("--directory=")).unwrap();
+    // The volume itself may be written to by its group.
+    assert!(Path::new(directory).starts_with(volume) && directory != volume, "{directory} in {volume}");
 }
 
 #[test]

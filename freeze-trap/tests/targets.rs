@@ -277,6 +277,33 @@ fn a_cgroup_is_followed_through_restarts() {
 }
 
 #[test]
+fn a_cgroup_that_is_not_there_is_waited_for() {
+    let Some(around) = Group::make(&["cgroup2", "name=systemd"], "around") else { return };
+    let path = around.0.join("late");
+    let below = Path::new("/").join(around.0.file_name().expect("it has a name")).join("late");
+    let mut targets = [path, below].map(|path| open(&Spec::Cgroup(path)));
+    for target in &mut targets {
+        assert!(target.awaited().is_some_and(|text| text.contains("late yet")));
+        assert!(target.processes().unwrap().is_empty() && target.ended().is_none());
+    }
+    // It is made twice.
+    for _ in 0..2 {
+        let group = around.below("late");
+        let sleeper = Sleeper::start();
+        group.add(sleeper.pid());
+        for target in &mut targets {
+            wait_for("its start", || (target.processes().unwrap() == [sleeper.pid()]).then_some(()));
+            assert_eq!(target.awaited(), None);
+        }
+        drop(sleeper);
+        drop(group);
+        for target in &mut targets {
+            wait_for("its end", || target.processes().unwrap().is_empty().then_some(()));
+        }
+    }
+}
+
+#[test]
 fn a_unit_is_found_without_systemd_and_through_restarts() {
     if Path::new("/run/systemd/system").exists() {
         println!("skipped: systemd runs here, and knows no units that it has not made");

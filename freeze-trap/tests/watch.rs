@@ -135,7 +135,6 @@ fn what_cannot_be_is_told() {
         (&["--pid", "1", "--failures", "0"], 2, "--failures"),
         (&["--pid", "-3"], 1, "-3 is no process"),
         (&["--pid", "2147483647"], 1, "there is no process 2147483647"),
-        (&["--cgroup", "no such group"], 1, "no cgroup is called"),
         (&["--unit", "a/b"], 1, "no name of a unit"),
         (&["--exec", "/no/such/program"], 1, "`/no/such/program` cannot be started"),
         (&["--pid", "1", "--directory", below_a_file], 1, "give another one by --directory"),
@@ -161,6 +160,17 @@ fn what_cannot_be_is_told() {
         assert_eq!(output.status.code(), Some(code), "{options:?}: {said}");
         assert!(said.contains(words), "{options:?}: {said}");
     }
+}
+
+#[test]
+fn a_cgroup_that_is_not_there_is_waited_for() {
+    if !fs::read_to_string("/proc/self/mountinfo").unwrap().contains(" - cgroup") {
+        println!("skipped: no cgroup file system is mounted");
+        return;
+    }
+    let mut trap = Trap::watch(&["--source", "sampling", "--for", "300ms", "--cgroup", "no such group"]);
+    trap.ends_with(0);
+    assert_eq!(trap.said().matches("no cgroup is called no such group yet, and it is waited for").count(), 1);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod trap;
 
 use std::collections::{BTreeMap, HashSet};
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
@@ -76,6 +77,18 @@ fn metrics_are_told_while_it_watches() {
         let mut stream = TcpStream::connect(address).unwrap();
         let _ = stream.write_all(request.as_bytes());
     }
+    // Bodies that are announced and do not come, of lengths that nobody could reserve. Their clients stay.
+    let announced = |length: &str| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let head = format!("GET /metrics HTTP/1.1\r\nHost: here\r\nContent-Length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("freeze_trap_uptime_seconds"), "{answer}");
+        stream
+    };
+    let _stay = ["5000", "9000000000000000000", "18446744073709551615", "-1"].map(announced);
     let close = "HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n";
     assert!(ask(address, &format!("GET / {close}")).starts_with("HTTP/1.1 404 "));
     assert!(ask(address, &format!("POST /metrics {close}")).starts_with("HTTP/1.1 405 "));
@@ -100,6 +113,30 @@ fn metrics_are_told_while_it_watches() {
     assert!(values.keys().any(|key| key.starts_with("freeze_trap_source_info{source=\"")), "{values:?}");
     trap.signal(Signal::SIGTERM);
     trap.ends_with(0);
+}
+
+#[test]
+fn clients_that_say_nothing_take_no_threads() {
+    let mut trap = Trap::watch(&["--source", "sampling", "--metrics", "127.0.0.1:0", "--exec", "sleep", "1000"]);
+    trap.hears("armed");
+    let said = trap.said();
+    let address = said.split("http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap().parse().unwrap();
+    let named = |name: &str| {
+        let tasks = fs::read_dir(format!("/proc/{}/task", trap.pid())).unwrap().flatten();
+        let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+        names.filter(|comm| comm.trim() == name).count()
+    };
+    let threads = || fs::read_dir(format!("/proc/{}/task", trap.pid())).unwrap().count();
+    assert_eq!(named("metrics"), 1);
+    let before = threads();
+    let silent = [(); 8].map(|()| TcpStream::connect(address).unwrap());
+    // Each of them is hung up on in the end, and one that asks is answered though it comes behind them.
+    parse(&get(address));
+    assert_eq!(threads(), before);
+    for mut stream in silent {
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        assert_eq!(stream.read(&mut [0; 8]).unwrap(), 0);
+    }
 }
 
 #[test]

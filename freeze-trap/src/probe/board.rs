@@ -159,6 +159,15 @@ impl Board {
         }
     }
 
+    /// Whether some request is under way for much longer than usual: the service may be frozen, and not known to be.
+    #[must_use]
+    pub fn is_late(&self, now_ns: u64) -> bool {
+        self.entries.iter().any(|entry| match &entry.how {
+            How::Asked { shared, .. } => shared.lock().schedule.is_late(now_ns),
+            How::Shown(_) => false,
+        })
+    }
+
     /// Whether some probe watches mmap_lock, so that [`Board::see`] wants to be called.
     #[must_use]
     pub fn wants_intervals(&self) -> bool {

@@ -11,6 +11,9 @@ use super::{Answer, Failure};
 /// How many answers wait to be fetched; the oldest go first. Nobody who fetches them sees so many.
 const ANSWERS_MAX: usize = 1024;
 
+/// A request is not late before this, however fast answers are: threads are not run at once either.
+const LATE_MIN_NS: u64 = 50_000_000;
+
 /// A request under way.
 #[derive(Debug)]
 struct Asked {
@@ -30,12 +33,21 @@ pub(super) struct Schedule {
     next_ns: u64,
     asked: Option<Asked>,
     answers: VecDeque<Answer>,
+    /// What successes have taken lately, at most.
+    usual_ns: u64,
 }
 
 impl Schedule {
     /// The first request begins at a time, the others follow.
     pub(super) fn new(first_ns: u64, every_ns: u64, within_ns: u64) -> Self {
-        Schedule { every_ns: every_ns.max(1), within_ns, next_ns: first_ns, asked: None, answers: VecDeque::new() }
+        Schedule {
+            every_ns: every_ns.max(1),
+            within_ns,
+            next_ns: first_ns,
+            asked: None,
+            answers: VecDeque::new(),
+            usual_ns: 0,
+        }
     }
 
     /// Begins a request if it is time to. Otherwise says how long that will be. Times that were missed are left out,
@@ -62,9 +74,18 @@ impl Schedule {
         let failure = match result {
             Err(failure) => Some(failure),
             Ok(()) if late => Some(format!("an answer only after {}", show(took_ns)).into()),
-            Ok(()) => None,
+            Ok(()) => {
+                self.usual_ns = took_ns.max(self.usual_ns - self.usual_ns / 8);
+                None
+            }
         };
         self.answer(asked.slot_ns, took_ns.min(self.within_ns), failure);
+    }
+
+    /// Whether a request is under way for much longer than usual, which may become a failure.
+    pub(super) fn is_late(&self, now_ns: u64) -> bool {
+        let late_ns = self.usual_ns.saturating_mul(2).max(LATE_MIN_NS);
+        self.asked.as_ref().is_some_and(|asked| now_ns.saturating_sub(asked.began_ns) > late_ns)
     }
 
     /// Counts what has had no answer for too long.
@@ -177,6 +198,25 @@ mod tests {
         schedule.look(1600);
         // The one of 1200 hangs since 1249; those of 1300 follow, each after 250.
         assert_eq!(answers(&mut schedule), [(1000, 249, false), (1200, 250, true), (1300, 250, true)]);
+    }
+
+    #[test]
+    fn a_request_is_late_when_it_takes_longer_than_usual() {
+        const MS: u64 = 1_000_000;
+        let mut schedule = Schedule::new(0, 1000 * MS, 900 * MS);
+        assert!(!schedule.is_late(500 * MS), "there is none");
+        let mut late_after = |begin: u64, took: u64| {
+            schedule.begin(begin * MS).unwrap();
+            let late = (0..took).find(|after| schedule.is_late((begin + after) * MS));
+            schedule.end((begin + took) * MS, Ok(()));
+            late
+        };
+        assert_eq!(late_after(0, 200), Some(51));
+        assert_eq!(late_after(1000, 200), None);
+        assert_eq!(late_after(2000, 500), Some(401));
+        // Not used to it for ever.
+        (3..40).for_each(|second| assert_eq!(late_after(second * 1000, 10), None));
+        assert_eq!(late_after(40_000, 200), Some(51));
     }
 
     #[test]

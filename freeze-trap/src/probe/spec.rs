@@ -213,6 +213,24 @@ impl Spec {
             _ => WITHIN,
         }
     }
+
+    /// The name for others to read: addresses are without user, password and query.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match &self.kind {
+            Kind::Http { url, .. } => self.text.replacen(url, &without_secrets(url), 1),
+            _ => self.text.clone(),
+        }
+    }
+}
+
+/// An address without user, password, query and fragment.
+fn without_secrets(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
 }
 
 impl fmt::Display for Spec {
@@ -395,6 +413,18 @@ mod tests {
     }
 
     const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    #[test]
+    fn a_label_has_no_secrets() {
+        for (text, label) in [
+            ("http://a:b@host:80/x/y?token=c,within=1s", "http://host:80/x/y,within=1s"),
+            ("https://host?token=a@b/c", "https://host"),
+            ("http://u@host/a@b,every=2s,failures=1", "http://host/a@b,every=2s,failures=1"),
+            ("tcp:host:1", "tcp:host:1"),
+        ] {
+            assert_eq!(text.parse::<Spec>().unwrap().label(), label);
+        }
+    }
 
     #[test]
     fn every_kind_has_defaults_for_all_options() {

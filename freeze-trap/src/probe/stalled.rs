@@ -8,12 +8,10 @@
 
 use std::collections::HashMap;
 
-use nix::time::{ClockId, clock_gettime};
-
 use super::duration::show;
 use super::spec::Share;
 use super::{Ask, Failure, Probe};
-use crate::clock::now_ns;
+use crate::clock::{now_ns, thread_cpu_ns};
 use crate::target::process;
 
 /// How many threads a failure names.
@@ -58,12 +56,6 @@ struct Seen {
 /// Sleeps where no signal wakes it, or wants to run.
 fn is_blocked(state: char) -> bool {
     matches!(state, 'D' | 'R')
-}
-
-/// Processor time of this thread.
-fn cost_ns() -> u64 {
-    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(std::time::Duration::from);
-    time.map_or(0, super::duration::ns)
 }
 
 impl Stalled {
@@ -152,7 +144,7 @@ impl Probe for Stalled {
         if now < self.next_ns {
             return self.found.clone();
         }
-        let begin_ns = cost_ns();
+        let begin_ns = thread_cpu_ns();
         let threads = |pid: &i32| {
             let pid = *pid;
             let tids = process::threads(pid).unwrap_or_default();
@@ -161,7 +153,7 @@ impl Probe for Stalled {
         let samples = ask.pids.iter().flat_map(threads).filter_map(|(pid, tid)| self.sample(pid, tid));
         let samples: Vec<Sample> = samples.collect();
         self.found = self.judge(now, &samples);
-        self.next_ns = now + cost_ns().saturating_sub(begin_ns) * REST;
+        self.next_ns = now + thread_cpu_ns().saturating_sub(begin_ns) * REST;
         self.found.clone()
     }
 }

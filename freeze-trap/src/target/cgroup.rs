@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 /// A place where a hierarchy is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,10 +32,12 @@ impl Mount {
         self.names.as_ref().is_none_or(|names| names.iter().any(|name| name == "cpu"))
     }
 
-    /// The directory of a path as in `/proc/PID/cgroup`.
-    fn directory_of(&self, path: &Path) -> PathBuf {
+    /// The directory of a path as in `/proc/PID/cgroup`. `None` for a path like `/../../b`, as a process outside of the
+    /// trap's cgroup namespace has it, unless such places can be seen here.
+    fn directory_of(&self, path: &Path) -> Option<PathBuf> {
         let below = path.strip_prefix(&self.root).or_else(|_| path.strip_prefix("/")).unwrap_or(path);
-        self.directory.join(below)
+        let is_below = below.components().all(|part| part != Component::ParentDir);
+        is_below.then(|| self.directory.join(below))
     }
 
     /// Reads a line of `/proc/self/mountinfo`.
@@ -68,31 +70,23 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Finds a cgroup by its directory, or by its path within a hierarchy.
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    /// Finds a cgroup by its directory, or by its path within a hierarchy. `None` if there is none now.
+    pub(super) fn find(path: &Path) -> Option<Self> {
         if path.join("cgroup.procs").exists() {
             // Without links: `cpu` is often one to `cpu,cpuacct`.
-            let path = fs::canonicalize(path).with_context(|| format!("{} cannot be found", path.display()))?;
-            return Ok(Group { directories: vec![path] });
+            return Some(Group { directories: vec![fs::canonicalize(path).ok()?] });
         }
-        let mounts = mounts();
         let absolute = Path::new("/").join(path);
-        let places = mounts.iter().map(|mount| mount.directory_of(&absolute));
+        let places = mounts().into_iter().filter_map(|mount| mount.directory_of(&absolute));
         let directories: Vec<_> = places.filter(|place| place.join("cgroup.procs").exists()).collect();
-        if directories.is_empty() {
-            let places: Vec<_> = mounts.iter().map(|mount| mount.directory.display().to_string()).collect();
-            bail!(
-                "no cgroup is called {}; give its directory, or its path as in /proc/PID/cgroup (cgroups are mounted \
-                 at: {})",
-                path.display(),
-                if places.is_empty() { "nowhere".to_owned() } else { places.join(", ") }
-            );
-        }
-        Ok(Group { directories })
+        (!directories.is_empty()).then_some(Group { directories })
     }
 
-    pub(super) fn directories(&self) -> &[PathBuf] {
-        &self.directories
+    /// Its directories, and those below them that have processes of their own.
+    pub(super) fn directories(&self) -> Vec<PathBuf> {
+        let mut found = self.directories.clone();
+        self.directories.iter().for_each(|directory| populated(directory, &mut found));
+        found
     }
 
     /// Whether it is still there.
@@ -143,6 +137,18 @@ fn collect(directory: &Path, found: &mut BTreeSet<i32>) -> Result<()> {
     Ok(())
 }
 
+/// Cgroups below a directory that have processes of their own.
+fn populated(directory: &Path, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        let below = entry.path();
+        populated(&below, found);
+        if fs::read_to_string(below.join("cgroup.procs")).is_ok_and(|text| !text.is_empty()) {
+            found.push(below);
+        }
+    }
+}
+
 /// Directories of a process in the hierarchies that may have a quota, from its `/proc/PID/cgroup`.
 fn of_process(text: &str, mounts: &[Mount]) -> Vec<(PathBuf, PathBuf)> {
     let mut found = Vec::new();
@@ -153,8 +159,8 @@ fn of_process(text: &str, mounts: &[Mount]) -> Vec<(PathBuf, PathBuf)> {
             None => names.is_empty(),
             Some(_) => mount.has_cpu() && names.split(',').any(|name| name == "cpu"),
         };
-        let mount = mounts.iter().find(wanted);
-        found.extend(mount.map(|mount| (mount.directory.clone(), mount.directory_of(Path::new(path)))));
+        let Some(mount) = mounts.iter().find(wanted) else { continue };
+        found.extend(mount.directory_of(Path::new(path)).map(|directory| (mount.directory.clone(), directory)));
     }
     found
 }
@@ -177,9 +183,9 @@ fn throttled_of(text: &str) -> Option<u64> {
     value("throttled_time").or_else(|| Some(value("throttled_usec")?.saturating_mul(1000)))
 }
 
-/// How long quotas kept cgroups, and those of processes, from running so far, in nanoseconds.
-pub(super) fn throttled_ns(own: &[PathBuf], pids: &[i32]) -> Option<u64> {
-    let mounts = mounts();
+/// Cgroups whose quotas count for these cgroups and those of processes. A container without a view of other cgroups
+/// gets no place of a process in another container, so that both are asked for.
+fn limited(own: &[PathBuf], pids: &[i32], mounts: &[Mount]) -> BTreeSet<PathBuf> {
     let mut limited = BTreeSet::new();
     for directory in own {
         let mount = mounts.iter().find(|mount| directory.starts_with(&mount.directory));
@@ -187,10 +193,16 @@ pub(super) fn throttled_ns(own: &[PathBuf], pids: &[i32]) -> Option<u64> {
     }
     for pid in pids {
         let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        for (mount, directory) in of_process(&text, &mounts) {
+        for (mount, directory) in of_process(&text, mounts) {
             limited.extend(with_quota(&mount, &directory).map(Path::to_owned));
         }
     }
+    limited
+}
+
+/// How long quotas kept cgroups, and those of processes, from running so far, in nanoseconds.
+pub(super) fn throttled_ns(own: &[PathBuf], pids: &[i32]) -> Option<u64> {
+    let limited = limited(own, pids, &mounts());
     let stat = |directory: &PathBuf| throttled_of(&fs::read_to_string(directory.join("cpu.stat")).ok()?);
     limited.iter().filter_map(stat).reduce(u64::saturating_add)
 }
@@ -212,8 +224,11 @@ mod tests {
         let [second, cpu, systemd] = [SECOND, CPU, SYSTEMD].map(|line| mount(line).unwrap());
         assert_eq!([&second, &cpu, &systemd].map(|mount| mount.is_of_systemd()), [true, false, true]);
         assert_eq!([&second, &cpu, &systemd].map(|mount| mount.has_cpu()), [true, true, false]);
-        assert_eq!(second.directory_of(Path::new("/a/b")), Path::new("/sys/fs/cgroup/a/b"));
-        assert_eq!(cpu.directory_of(Path::new("/docker/7/b")), Path::new("/sys/fs/cgroup/cpu,cpuacct/b"));
+        assert_eq!(second.directory_of(Path::new("/a/b")), Some("/sys/fs/cgroup/a/b".into()));
+        assert_eq!(cpu.directory_of(Path::new("/docker/7/b")), Some("/sys/fs/cgroup/cpu,cpuacct/b".into()));
+        assert_eq!(second.directory_of(Path::new("/../../b")), None, "it is outside of what is seen");
+        let from_inside = mount("41 31 0:38 /../.. /node/cgroup rw - cgroup2 cgroup2 rw").unwrap();
+        assert_eq!(from_inside.directory_of(Path::new("/../../b")), Some("/node/cgroup/b".into()));
         assert_eq!(mount("31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755"), None);
         assert_eq!(mount("nonsense"), None);
     }
@@ -234,8 +249,24 @@ mod tests {
     }
 
     #[test]
-    fn a_cgroup_that_is_not_there_is_refused() {
-        let error = Group::open(Path::new("/no/such/group")).unwrap_err().to_string();
-        assert!(error.contains("/no/such/group") && error.contains("are mounted"), "{error}");
+    fn quotas_of_containers_in_a_pod_count_without_their_processes_places() {
+        let root = tempfile::tempdir().unwrap();
+        let make = |name: &str, pids: &str, quota: &str| {
+            let path = root.path().join(name);
+            fs::create_dir_all(&path).unwrap();
+            fs::write(path.join("cgroup.procs"), pids).unwrap();
+            fs::write(path.join("cpu.max"), quota).unwrap();
+            path
+        };
+        let pod = make("pod", "", "max 100000\n");
+        let limited_one = make("pod/one", "17\n", "10000 100000\n");
+        let limited_two = make("pod/two", "", "20000 100000\n");
+        // Its own processes are in a cgroup without a quota.
+        make("pod/two/inner", "18\n", "max 100000\n");
+        make("pod/free", "19\n", "max 100000\n");
+        make("pod/empty", "", "10000 100000\n");
+        let mounts = [Mount { directory: root.path().to_owned(), root: "/".into(), names: None }];
+        let group = Group { directories: vec![pod] };
+        assert_eq!(limited(&group.directories(), &[], &mounts), BTreeSet::from([limited_one, limited_two]));
     }
 }

@@ -6,6 +6,7 @@
 mod cgroup;
 mod exec;
 pub mod namespace;
+mod place;
 pub mod process;
 mod unit;
 
@@ -19,8 +20,8 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
 use crate::freeze::MemoryPoint;
-use cgroup::Group;
 use exec::Command;
+use place::Place;
 use unit::Unit;
 
 /// As on the command line.
@@ -64,7 +65,7 @@ enum How {
     Pid { pid: i32, started_ticks: u64 },
     Exec(Command),
     Unit(Unit),
-    Cgroup(Group),
+    Cgroup(Place),
 }
 
 /// What is watched.
@@ -77,9 +78,9 @@ pub struct Target {
 impl Target {
     /// Finds it; a command is started.
     ///
-    /// A unit or cgroup may have no process yet, and a unit no cgroup.
+    /// A unit or cgroup may have no process yet, and the cgroup need not be there.
     /// # Errors
-    /// There is no such process or cgroup, systemd knows no such unit, or the command cannot be started.
+    /// There is no such process, no cgroups are mounted, systemd knows no such unit, or the command cannot be started.
     pub fn open(spec: &Spec) -> Result<Target> {
         let how = match spec {
             Spec::Pid(pid) => {
@@ -91,7 +92,7 @@ impl Target {
             }
             Spec::Exec(words) => How::Exec(Command::start(words)?),
             Spec::Unit(name) => How::Unit(Unit::open(name)?),
-            Spec::Cgroup(path) => How::Cgroup(Group::open(path)?),
+            Spec::Cgroup(path) => How::Cgroup(Place::open(path)?),
         };
         Ok(Target { name: spec.to_string(), how })
     }
@@ -100,6 +101,15 @@ impl Target {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What to tell of a cgroup that is not there yet.
+    #[must_use]
+    pub fn awaited(&self) -> Option<String> {
+        match &self.how {
+            How::Cgroup(place) => place.awaited(),
+            _ => None,
+        }
     }
 
     /// Whether the trap has started it.
@@ -119,7 +129,7 @@ impl Target {
             How::Pid { pid, started_ticks } => runs(*pid, *started_ticks).then_some(*pid).into_iter().collect(),
             How::Exec(command) => command.processes(),
             How::Unit(unit) => unit.processes()?,
-            How::Cgroup(group) => group.processes()?,
+            How::Cgroup(place) => place.processes()?,
         };
         pids.remove(&std::process::id().cast_signed());
         Ok(pids.into_iter().collect())
@@ -154,7 +164,7 @@ impl Target {
     pub fn throttled_ns(&mut self) -> Option<u64> {
         let own = match &self.how {
             How::Unit(unit) => unit.directories(),
-            How::Cgroup(group) => group.directories().to_vec(),
+            How::Cgroup(place) => place.directories(),
             How::Pid { .. } | How::Exec(_) => Vec::new(),
         };
         let pids = self.processes().unwrap_or_default();

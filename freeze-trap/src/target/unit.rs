@@ -1,11 +1,13 @@
 //! A unit of systemd: its cgroup, asked of systemd, or looked for below the places where cgroups are mounted.
 //!
 //! Invariant: a unit that is stopped has no processes and is looked for again, though not at every call, so that a
-//! start is noticed.
+//! start is noticed. But for the first time, that is done on a thread of its own: systemd may take long to answer.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -25,12 +27,18 @@ const DEPTH_MAX: u32 = 8;
 /// What names of units end in (systemd.unit(5)), as far as units have processes.
 const SUFFIXES: [&str; 6] = [".service", ".scope", ".slice", ".socket", ".mount", ".swap"];
 
+/// How a unit's cgroup is looked for.
+type Find = fn(&str) -> Result<Option<Group>>;
+
 /// Such a unit.
 #[derive(Debug)]
 pub(super) struct Unit {
     name: String,
     group: Option<Group>,
     looked: Instant,
+    find: Find,
+    /// Where the answer comes from while somebody looks.
+    answer: Option<Receiver<Option<Group>>>,
 }
 
 /// The name with a suffix.
@@ -89,14 +97,14 @@ fn search(directory: &Path, name: &str, depth: u32) -> Option<PathBuf> {
 /// The cgroup of a unit, if it has one.
 fn find(name: &str) -> Result<Option<Group>> {
     match ask_systemd(name) {
-        Answer::Runs(path) => Ok(Group::open(&path).ok()),
+        Answer::Runs(path) => Ok(Group::find(&path)),
         Answer::Stopped => Ok(None),
         Answer::Unknown => bail!("systemd knows no unit {name}; `systemctl list-units` lists those that run"),
         Answer::Nothing => {
             let mounts = mounts();
             let mut of_systemd = mounts.iter().filter(|mount| mount.is_of_systemd());
             let found = of_systemd.find_map(|mount| search(mount.directory(), name, DEPTH_MAX));
-            Ok(found.and_then(|path| Group::open(&path).ok()))
+            Ok(found.and_then(|path| Group::find(&path)))
         }
     }
 }
@@ -109,29 +117,49 @@ impl Unit {
         }
         let name = full_name(name);
         let group = find(&name)?;
-        Ok(Unit { name, group, looked: Instant::now() })
+        Ok(Unit { name, group, looked: Instant::now(), find, answer: None })
     }
 
     pub(super) fn processes(&mut self) -> Result<BTreeSet<i32>> {
         if self.group.as_ref().is_some_and(|group| !group.is_there()) {
             self.group = None;
         }
-        if self.group.is_none() && self.looked.elapsed() >= LOOK_EVERY {
-            self.looked = Instant::now();
-            // A unit whose file is being replaced may be unknown for a moment.
-            self.group = find(&self.name).unwrap_or(None);
+        if self.group.is_none() {
+            self.look();
         }
         self.group.as_ref().map_or_else(|| Ok(BTreeSet::new()), Group::processes)
     }
 
-    /// Directories of its cgroup, if it has one.
+    /// Takes the answer if it has come; sends somebody to look if it is time to.
+    fn look(&mut self) {
+        match self.answer.as_ref().map(Receiver::try_recv) {
+            Some(Ok(found)) => (self.group, self.answer) = (found, None),
+            Some(Err(TryRecvError::Empty)) => {}
+            Some(Err(TryRecvError::Disconnected)) => self.answer = None,
+            None if self.looked.elapsed() < LOOK_EVERY => {}
+            None => {
+                self.looked = Instant::now();
+                let (sender, answer) = sync_channel(1);
+                let (find, name) = (self.find, self.name.clone());
+                // A unit whose file is being replaced may be unknown for a moment. Who has asked may be gone.
+                let look = move || drop(sender.send(find(&name).unwrap_or(None)));
+                // Without a thread it is tried again.
+                self.answer = thread::Builder::new().name("unit".into()).spawn(look).ok().map(|_| answer);
+            }
+        }
+    }
+
+    /// Directories of its cgroup, and of those below that have processes, if it has one.
     pub(super) fn directories(&self) -> Vec<PathBuf> {
-        self.group.as_ref().map_or_else(Vec::new, |group| group.directories().to_vec())
+        self.group.as_ref().map_or_else(Vec::new, Group::directories)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[test]
@@ -153,6 +181,37 @@ mod tests {
         ] {
             assert_eq!(understand(text), answer, "{text}");
         }
+    }
+
+    #[test]
+    fn nobody_waits_for_systemd() {
+        static MAY_ANSWER: Mutex<()> = Mutex::new(());
+        // Acquire and release: what is counted is read by another thread.
+        static ANSWERS: AtomicUsize = AtomicUsize::new(0);
+        fn answers_late(_: &str) -> Result<Option<Group>> {
+            let begun = Instant::now();
+            // Were it called by who holds this, it would come back in the end, and be counted.
+            while MAY_ANSWER.try_lock().is_err() && begun.elapsed() < Duration::from_secs(10) {
+                thread::sleep(Duration::from_millis(5));
+            }
+            ANSWERS.fetch_add(1, Ordering::Release);
+            Ok(Group::find(Path::new("/")))
+        }
+        let Some(before) = Instant::now().checked_sub(LOOK_EVERY) else { return };
+        let mut unit = Unit { name: "a.service".into(), group: None, looked: before, find: answers_late, answer: None };
+        let closed = MAY_ANSWER.lock().unwrap();
+        for _ in 0..3 {
+            assert!(unit.processes().unwrap().is_empty());
+        }
+        assert_eq!(ANSWERS.load(Ordering::Acquire), 0, "it was waited for");
+        drop(closed);
+        let begun = Instant::now();
+        while ANSWERS.load(Ordering::Acquire) == 0 || unit.answer.is_some() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "the answer is not taken");
+            let _ = unit.processes();
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(unit.group.is_some(), Group::find(Path::new("/")).is_some());
     }
 
     #[test]

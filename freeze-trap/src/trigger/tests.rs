@@ -214,6 +214,9 @@ proptest! {
             match step {
                 Step::Answer { probe, failed } => {
                     let expected = model.see(rules, &[2, 3], probe, now_ns, failed);
+                    if failed {
+                        prop_assert_eq!(trigger.would_go_off(probe, now_ns + SECOND / 2), expected.is_some());
+                    }
                     prop_assert_eq!(show(&mut trigger, probe, now_ns, failed), expected);
                 }
                 Step::Captured if model.is_capturing() => {

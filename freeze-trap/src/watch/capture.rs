@@ -173,6 +173,12 @@ impl Trap {
         event
     }
 
+    /// Whether a failure of a probe would lead to an event; whether the service has ended should be known before.
+    #[must_use]
+    pub fn would_go_off(&mut self, probe: usize, now_ns: u64) -> bool {
+        !self.is_starting(probe, now_ns) && self.trigger.would_go_off(probe, now_ns)
+    }
+
     /// The service was started: failures until then do not count, nor do those of a probe before its first success, if
     /// that comes within the grace that is given to it.
     pub fn restarted(&mut self, now_ns: u64) {

@@ -1,13 +1,16 @@
 //! Captures on disk: a directory with one directory for each. Used by the writer, and by `freeze-trap report`.
 //!
 //! Invariant: a capture is there as a whole or not at all: it is written under another name, which begins with a dot,
-//! and renamed. At most one trap writes to a directory, as a lock on a file in it sees to.
+//! and renamed. At most one trap writes to a directory, as a lock on a file in it sees to. Nobody but the trap's user
+//! and root can read captures, which tell names and paths, or put links where the trap writes.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use nix::unistd::geteuid;
 
 use crate::freeze::Freeze;
 use crate::report::{self, Kind};
@@ -84,17 +87,46 @@ fn bytes_of(directory: &Path) -> u64 {
     entries.filter_map(|entry| entry.metadata().ok()).map(|file| file.len().next_multiple_of(BLOCK_BYTES)).sum()
 }
 
+/// How to make a directory that is the trap's alone.
+fn own_directory() -> DirBuilder {
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    builder
+}
+
+/// Makes a file that is the trap's alone, where nothing is yet, and no link either.
+pub(super) fn own_file(path: &Path) -> io::Result<File> {
+    File::options().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Refuses a directory in which others could put links where the trap writes.
+fn require_own(directory: &Path) -> Result<()> {
+    let own = geteuid().as_raw();
+    // The way there may be a link, as systemd makes one; not one of somebody else.
+    for file in [fs::symlink_metadata(directory)?, fs::metadata(directory)?] {
+        if file.uid() != 0 && file.uid() != own {
+            bail!("it belongs to user {}, and has to belong to root or to user {own}", file.uid());
+        }
+        if file.is_dir() && file.mode() & 0o022 != 0 {
+            bail!("others may write to it (mode {:o}); `chmod go-w` it", file.mode() & 0o7777);
+        }
+    }
+    Ok(())
+}
+
 impl Disk {
     /// Makes the directory if there is none, and clears away what an earlier trap has left unfinished.
     /// # Errors
-    /// It cannot be made or written to, or another trap writes there.
+    /// It cannot be made or written to, belongs to somebody else or can be written to by others, or another trap writes
+    /// there.
     pub fn open(directory: &Path, bound_bytes: u64) -> Result<Disk> {
         let help = "give another one by --directory";
         let in_vain = || format!("captures cannot be written to {}; {help}", directory.display());
-        fs::create_dir_all(directory).with_context(in_vain)?;
-        let path = directory.join(LOCK);
-        let mut lock =
-            File::options().read(true).write(true).create(true).truncate(false).open(&path).with_context(in_vain)?;
+        own_directory().recursive(true).create(directory).with_context(in_vain)?;
+        require_own(directory).with_context(in_vain)?;
+        let mut lock = File::options();
+        lock.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        let mut lock = lock.open(directory.join(LOCK)).with_context(in_vain)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -149,6 +181,61 @@ impl Disk {
 }
 
 fn write_all(directory: &Path, files: &[(&str, Vec<u8>)]) -> io::Result<()> {
-    fs::create_dir_all(directory)?;
-    files.iter().try_for_each(|(name, content)| fs::write(directory.join(name), content))
+    own_directory().create(directory)?;
+    files.iter().try_for_each(|(name, content)| own_file(&directory.join(name))?.write_all(content))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    fn refusal(directory: &Path) -> String {
+        format!("{:#}", Disk::open(directory, 1 << 20).unwrap_err())
+    }
+
+    #[test]
+    fn what_is_written_is_the_traps_alone() {
+        let around = tempfile::tempdir().unwrap();
+        let directory = around.path().join("a/captures");
+        drop(Disk::open(&directory, 1 << 20).unwrap());
+        assert_eq!([mode(&directory), mode(&directory.join(LOCK))], [0o700, 0o600]);
+        let capture = directory.join("one");
+        write_all(&capture, &[("text", b"t".to_vec())]).unwrap();
+        assert_eq!([mode(&capture), mode(&capture.join("text"))], [0o700, 0o600]);
+    }
+
+    #[test]
+    fn a_directory_that_others_may_write_to_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        for others in [0o777, 0o1777, 0o770, 0o2720] {
+            fs::set_permissions(directory.path(), fs::Permissions::from_mode(others)).unwrap();
+            let told = refusal(directory.path());
+            assert!(told.contains("--directory") && told.contains(&format!("(mode {others:o})")), "{told}");
+        }
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        Disk::open(directory.path(), 1 << 20).unwrap();
+        if let Err(error) = chown(directory.path(), Some(12_345), None) {
+            println!("skipped: only root may give a directory away: {error}");
+            return;
+        }
+        assert!(refusal(directory.path()).contains("belongs to user 12345"));
+    }
+
+    #[test]
+    fn links_are_not_followed() {
+        let (around, directory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let victim = around.path().join("victim");
+        fs::write(&victim, "mine").unwrap();
+        symlink(&victim, directory.path().join(LOCK)).unwrap();
+        assert!(refusal(directory.path()).contains("--directory"));
+        symlink(&victim, directory.path().join("text")).unwrap();
+        assert!(own_file(&directory.path().join("text")).is_err());
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "mine");
+    }
 }

@@ -1,15 +1,17 @@
 //! When the maps of the watched processes are read, which takes their mmap_lock for reading: on a thread of its own, so
 //! that nothing else waits if the lock is not to be had, and only while the service is well.
 //!
-//! Invariant: nothing is asked for while a probe fails or a capture is under way.
+//! Invariant: no read begins while a probe fails, has no answer for longer than usual, or a capture is under way, not
+//! even one that was asked for before. One that has begun may wait for a lock that is not to be had; that is told.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result};
 
+use crate::clock::now_ns;
 use crate::symbols::MapsCache;
 
 /// How long after a process was first seen, or has executed another program, its maps are read: it is mapped piece by
@@ -21,6 +23,8 @@ const AGAIN_NS: u64 = 60_000_000_000;
 const ENDED_MAX: usize = 64;
 /// Requests that wait. One that finds no room is made again.
 const REQUESTS_MAX: usize = 64;
+/// A read that takes longer waits for the lock.
+const STUCK_NS: u64 = 1_000_000_000;
 
 /// What is known, shared with the thread that reads and the one that gives names.
 pub type Shared = Arc<Mutex<MapsCache>>;
@@ -51,10 +55,49 @@ impl Process {
     }
 }
 
+/// Between the main loop and the thread that reads.
+#[derive(Debug, Default)]
+struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
+    is_open: bool,
+    /// Nobody wants maps any more.
+    is_over: bool,
+    /// The process whose maps are being read, and since when.
+    reading: Option<(i32, u64)>,
+}
+
+impl Gate {
+    fn lock(&self) -> MutexGuard<'_, GateState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, change: impl FnOnce(&mut GateState)) {
+        change(&mut self.lock());
+        self.changed.notify_all();
+    }
+
+    /// Waits until the maps of a process may be read. Gives whether anybody wants them.
+    fn pass(&self, pid: i32) -> bool {
+        let is_closed = |state: &mut GateState| !state.is_open && !state.is_over;
+        let passed = self.changed.wait_while(self.lock(), is_closed);
+        let mut state = passed.unwrap_or_else(PoisonError::into_inner);
+        state.reading = Some((pid, now_ns()));
+        !state.is_over
+    }
+}
+
 /// Keeps the maps up to date.
 #[derive(Debug)]
 pub struct Maps {
     shared: Shared,
+    gate: Arc<Gate>,
+    /// The read that was told to be stuck.
+    told: Option<(i32, u64)>,
     requests: SyncSender<i32>,
     /// One for each process whose maps were read.
     news: Receiver<()>,
@@ -63,11 +106,16 @@ pub struct Maps {
 }
 
 /// What the thread does until nobody asks any more.
-fn keep_reading(requests: &Receiver<i32>, news: &Sender<()>, shared: &Shared) {
+fn keep_reading(requests: &Receiver<i32>, news: &Sender<()>, shared: &Shared, gate: &Gate) {
     for pid in requests {
+        if !gate.pass(pid) {
+            return;
+        }
         let mut read = MapsCache::new();
+        let result = read.read(pid);
+        gate.set(|state| state.reading = None);
         // A process that is gone, or of another user, keeps what is known; unknown frames are told in the report.
-        if read.read(pid).is_ok() {
+        if result.is_ok() {
             lock(shared).absorb(read);
             if news.send(()).is_err() {
                 return;
@@ -83,12 +131,15 @@ impl Maps {
     pub fn start() -> Result<Maps> {
         let shared = Shared::default();
         let theirs = Arc::clone(&shared);
+        let gate = Arc::<Gate>::default();
+        let their_gate = Arc::clone(&gate);
         let (requests, receiver) = sync_channel(REQUESTS_MAX);
         let (sender, news) = channel();
-        let keep = move || keep_reading(&receiver, &sender, &theirs);
+        let keep = move || keep_reading(&receiver, &sender, &theirs, &their_gate);
         let thread = thread::Builder::new().name("maps".into()).spawn(keep);
         thread.context("no thread for reading maps")?;
-        Ok(Maps { shared, requests, news, processes: HashMap::new(), ended: VecDeque::new() })
+        let (processes, ended) = (HashMap::new(), VecDeque::new());
+        Ok(Maps { shared, gate, told: None, requests, news, processes, ended })
     }
 
     /// What is known.
@@ -126,8 +177,25 @@ impl Maps {
         }
     }
 
+    /// From now on no read begins, until [`Maps::read`] is called.
+    pub fn hold(&self) {
+        self.gate.lock().is_open = false;
+    }
+
+    /// A process whose maps are being read for more than a second, and for how long; each time once.
+    pub fn stuck(&mut self, now_ns: u64) -> Option<(i32, u64)> {
+        let reading = self.gate.lock().reading?;
+        let lasts_ns = now_ns.saturating_sub(reading.1);
+        if lasts_ns < STUCK_NS || self.told == Some(reading) {
+            return None;
+        }
+        self.told = Some(reading);
+        Some((reading.0, lasts_ns))
+    }
+
     /// Asks for the maps that are due. To be called while the service is well.
     pub fn read(&mut self, now_ns: u64) {
+        self.gate.set(|state| state.is_open = true);
         for (pid, process) in self.processes.iter_mut().filter(|(_, process)| now_ns >= process.next_ns) {
             if self.requests.try_send(*pid).is_err() {
                 return;
@@ -137,9 +205,44 @@ impl Maps {
     }
 }
 
+impl Drop for Maps {
+    fn drop(&mut self) {
+        self.gate.set(|state| state.is_over = true);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn what_was_asked_for_is_not_read_once_the_service_is_not_well() {
+        let mut maps = Maps::start().unwrap();
+        let own = std::process::id().cast_signed();
+        maps.hold();
+        maps.requests.send(own).unwrap();
+        // Long enough for a thread that does not care.
+        thread::sleep(Duration::from_millis(200));
+        assert!(!lock(&maps.shared).knows(own) && maps.gate.lock().reading.is_none());
+        maps.read(0);
+        while !lock(&maps.shared).knows(own) {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_read_that_is_stuck_is_told_once() {
+        let mut maps = Maps::start().unwrap();
+        assert_eq!(maps.stuck(STUCK_NS), None);
+        maps.gate.set(|state| state.reading = Some((7, 1000)));
+        assert_eq!(maps.stuck(STUCK_NS), None, "it is not long enough");
+        assert_eq!(maps.stuck(STUCK_NS + 1500), Some((7, STUCK_NS + 500)));
+        assert_eq!(maps.stuck(STUCK_NS * 2), None);
+        maps.gate.set(|state| state.reading = Some((7, 3000)));
+        assert_eq!(maps.stuck(STUCK_NS * 3), Some((7, STUCK_NS * 3 - 3000)));
+    }
 
     #[test]
     fn maps_are_read_often_at_first_and_again_after_an_exec() {

@@ -67,10 +67,17 @@ pub struct Figures {
 pub struct Metrics(Arc<Mutex<Figures>>);
 
 impl Metrics {
-    /// With these probes.
+    /// With these probes. Of those that are called the same, the later ones get a number, so that each has values of
+    /// its own.
     #[must_use]
-    pub fn new(source: &str, probes: impl IntoIterator<Item = String>) -> Metrics {
-        let probes = probes.into_iter().map(|name| ProbeFigures { name, ..ProbeFigures::default() }).collect();
+    pub fn new(source: &str, names: impl IntoIterator<Item = String>) -> Metrics {
+        let mut probes: Vec<ProbeFigures> = Vec::new();
+        for name in names {
+            let is_free = |name: &String| probes.iter().all(|probe| probe.name != *name);
+            let numbered = (2..).map(|number| format!("{name} ({number})"));
+            let name = std::iter::once(name.clone()).chain(numbered).find(is_free).unwrap_or_default();
+            probes.push(ProbeFigures { name, ..ProbeFigures::default() });
+        }
         Metrics(Arc::new(Mutex::new(Figures { probes, source: source.to_owned(), ..Figures::default() })))
     }
 
@@ -229,6 +236,15 @@ mod tests {
         probe.answer(20_000_000_000, true);
         assert_eq!((probe.buckets[0], probe.buckets[3], probe.buckets[10], probe.failures), (1, 1, 1, 1));
         assert_eq!((probe.last_seconds, probe.is_well), (20.0, Some(false)));
+    }
+
+    #[test]
+    fn each_probe_has_values_of_its_own() {
+        let metrics = Metrics::new("a", ["b", "b", "c", "b"].map(str::to_owned));
+        let page = metrics.figures().page();
+        for name in ["b", "b (2)", "c", "b (3)"] {
+            assert_eq!(page.matches(&format!("failures_total{{probe=\"{name}\"}} 0\n")).count(), 1, "{page}");
+        }
     }
 
     #[test]

@@ -83,7 +83,7 @@ fn probes(options: &Options) -> Result<Vec<probe::Spec>> {
 pub fn watch(options: &Options) -> Result<ExitCode> {
     let spec = options.watched.spec().context("nothing to watch: give --pid, --exec, --unit or --cgroup")?;
     let probes = probes(options)?;
-    let directory = options.directory.clone().unwrap_or_else(options::usual_directory);
+    let directory = options.directory.clone().map_or_else(options::usual_directory, Ok)?;
     let disk = Disk::open(&directory, options.disk_bound.as_u64())?;
     let state = State::read(&directory).unwrap_or_else(|error| {
         say(format_args!("what an earlier trap has left in {} is not used: {error}", directory.display()));
@@ -100,7 +100,7 @@ pub fn watch(options: &Options) -> Result<ExitCode> {
     missing.iter().for_each(say);
 
     let names: Vec<String> = probes.iter().map(ToString::to_string).collect();
-    let metrics = Metrics::new(source.name(), names.clone());
+    let metrics = Metrics::new(source.name(), probes.iter().map(probe::Spec::label));
     if let Some(address) = options.metrics {
         let address = listener::listen(address, metrics.clone())?;
         say(format_args!("metrics are at http://{address}/metrics"));
@@ -126,6 +126,7 @@ pub fn watch(options: &Options) -> Result<ExitCode> {
     let writer = Writer::start(disk, maps.shared())?;
     let board = Board::start(probes, options.every)?;
     let target = limits.as_given(|| Target::open(&spec))?;
+    target.awaited().iter().for_each(say);
     say(format_args!("armed: {}; captures go to {}", target.name(), directory.display()));
     let run = Run {
         trap: Trap::new(setting, trigger, names, now_ns),

@@ -2,9 +2,10 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::{Context, Result};
 use bytesize::ByteSize;
 use nix::unistd::geteuid;
 
@@ -106,12 +107,37 @@ pub struct Options {
 }
 
 /// Where captures go unless `--directory` says otherwise.
-#[must_use]
-pub fn usual_directory() -> PathBuf {
-    if geteuid().is_root() {
-        return PathBuf::from("/var/lib/freeze-trap");
+/// # Errors
+/// A user that is not root has no directory for such things.
+pub fn usual_directory() -> Result<PathBuf> {
+    usual(geteuid().is_root(), |name| std::env::var_os(name))
+}
+
+fn usual(is_root: bool, variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
+    if is_root {
+        return Ok(PathBuf::from("/var/lib/freeze-trap"));
     }
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
-    state.unwrap_or_else(|| Path::new("/tmp").to_owned()).join("freeze-trap")
+    let state = state.context("neither $XDG_STATE_HOME nor $HOME names a place for captures; give --directory")?;
+    Ok(state.join("freeze-trap"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn captures_have_a_place_of_the_user_or_none() {
+        let usual = |is_root, variables: &[(&str, &str)]| {
+            let of = |name: &str| variables.iter().find(|one| one.0 == name).map(|one| OsString::from(one.1));
+            usual(is_root, of).map_err(|error| format!("{error:#}"))
+        };
+        assert_eq!(usual(true, &[("HOME", "/root")]), Ok("/var/lib/freeze-trap".into()));
+        assert_eq!(usual(false, &[("HOME", "/home/a")]), Ok("/home/a/.local/state/freeze-trap".into()));
+        assert_eq!(usual(false, &[("XDG_STATE_HOME", "/s"), ("HOME", "/h")]), Ok("/s/freeze-trap".into()));
+        for none in [&[][..], &[("HOME", "here")]] {
+            assert!(usual(false, none).unwrap_err().contains("--directory"), "no place that all may write to");
+        }
+    }
 }

@@ -19,14 +19,14 @@ use time::format_description::well_known::Rfc3339;
 use super::capture::{Facts, Trap};
 use super::maps::Maps;
 use super::metrics::Metrics;
-use super::pace::Pace;
+use super::pace::{Begun, Pace};
 use super::running::Runs;
 use super::samples::Sample;
 use super::signals::{Came, ENDS, Signals};
 use super::state::State;
 use super::writer::{Outcome, Writer};
 use super::{own, say};
-use crate::clock::{self, now_ns};
+use crate::clock::now_ns;
 use crate::event::Interval;
 use crate::probe::Board;
 use crate::quantity;
@@ -37,7 +37,7 @@ use crate::trigger::{Event, Onset, Why};
 /// How often there is a turn.
 const TURN_NS: u64 = 20_000_000;
 /// How often it is looked which processes there are (and whenever a probe has failed); which intervals are not over,
-/// for the probes that watch mmap_lock; what has been counted. Each takes at most one part in so many of the time.
+/// for the probes that watch mmap_lock; what has been counted. Each takes at most one part in so many of a processor.
 const PROCESSES_NS: u64 = 200_000_000;
 const UNFINISHED_NS: u64 = 100_000_000;
 const COUNTS_NS: u64 = 500_000_000;
@@ -208,24 +208,23 @@ impl Run {
         }
         self.take();
         if self.board.wants_intervals() && self.schedule.unfinished.is_due(now_ns) {
+            let begun = Begun::at(now_ns);
             let unfinished = self.unfinished();
             unfinished.iter().for_each(|interval| self.board.see(interval));
-            self.schedule.unfinished.done(now_ns, clock::now_ns());
+            self.schedule.unfinished.done(begun);
         }
         self.hear_probes();
         if self.schedule.counts.is_due(now_ns) {
+            let begun = Begun::at(now_ns);
             let sample = self.count();
             self.show(&sample);
             self.trap.sample(sample);
-            self.schedule.counts.done(now_ns, clock::now_ns());
+            self.schedule.counts.done(begun);
         }
         if self.trap.capture_ends_ns().is_some_and(|ends_ns| now_ns >= ends_ns) {
             self.end_capture();
         }
-        if self.trap.is_calm(now_ns) {
-            self.maps.read(now_ns);
-            self.maps.show(|known| self.source.learn(known));
-        }
+        self.look_at_maps(now_ns);
         while let Some(outcome) = self.writer.outcome() {
             self.written(outcome);
         }
@@ -234,8 +233,23 @@ impl Run {
         }
     }
 
+    /// Reads maps while the service is well; before a probe fails, its answer is late.
+    fn look_at_maps(&mut self, now_ns: u64) {
+        if let Some((pid, lasts_ns)) = self.maps.stuck(now_ns) {
+            let lasts = quantity::time(lasts_ns);
+            say(format_args!("reading the maps of process {pid} takes {lasts} already: its mmap_lock is held"));
+        }
+        if !self.trap.is_calm(now_ns) || self.board.is_late(now_ns) {
+            self.maps.hold();
+            return;
+        }
+        self.maps.read(now_ns);
+        self.maps.show(|known| self.source.learn(known));
+    }
+
     /// Looks which processes there are, and whether it is over.
     fn look_for_processes(&mut self, now_ns: u64) {
+        let begun = Begun::at(now_ns);
         match self.target.processes() {
             Ok(pids) => self.watch(pids, now_ns),
             Err(error) => self.complaints.tell("processes", &error),
@@ -243,7 +257,7 @@ impl Run {
         if let Some(ended) = self.target.ended() {
             self.end.get_or_insert(End::Target(ended));
         }
-        self.schedule.processes.done(now_ns, clock::now_ns());
+        self.schedule.processes.done(begun);
     }
 
     fn watch(&mut self, pids: Vec<i32>, now_ns: u64) {
@@ -307,12 +321,18 @@ impl Run {
         let now_ns = now_ns();
         let mut answers = Vec::new();
         self.board.take(now_ns, |probe, answer| answers.push((probe, answer)));
-        if answers.iter().any(|(_, answer)| answer.failure.is_some()) && self.schedule.failures.is_due(now_ns) {
-            // Whoever has just ended does not answer either.
-            self.look_for_processes(now_ns);
-            self.schedule.failures.done(now_ns, clock::now_ns());
-        }
+        let mut has_looked = false;
         for (probe, answer) in answers {
+            // Whoever has just ended does not answer either. However dear the look, it comes before a capture.
+            if answer.failure.is_some()
+                && !has_looked
+                && (self.schedule.failures.is_due(now_ns) || self.trap.would_go_off(probe, now_ns))
+            {
+                let begun = Begun::at(now_ns);
+                self.look_for_processes(now_ns);
+                self.schedule.failures.done(begun);
+                has_looked = true;
+            }
             self.metrics.figures().probes[probe].answer(answer.took_ns, answer.failure.is_some());
             // What does not run, or is ending, is not frozen.
             if self.pids.is_empty() || self.end.is_some() {
