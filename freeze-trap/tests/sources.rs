@@ -331,3 +331,49 @@ fn samples_of_ones_own_programs_need_no_rights() {
     as_another_user("mmap_lock_by_sampling", "");
     as_another_user("user_lock_by_sampling", "");
 }
+
+/// The size that the kernel has for each ring of BPF that this process has.
+fn ring_sizes() -> Vec<u64> {
+    /// BPF_MAP_TYPE_RINGBUF.
+    const RING: &str = "27";
+    let infos = std::fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
+    let infos = infos.filter_map(|info| std::fs::read_to_string(info.path()).ok());
+    let field = |info: &str, name: &str| info.lines().find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()));
+    let rings = infos.filter(|info| field(info, "map_type:").as_deref() == Some(RING));
+    rings.filter_map(|ring| field(&ring, "max_entries:")?.parse().ok()).collect()
+}
+
+#[test]
+fn the_ring_of_bpf_grows_with_the_number_of_threads() {
+    // As no other test here.
+    let threads_max = 5000;
+    match choose(Wanted::Bpf, &Bounds::default(), threads_max) {
+        Ok(_chosen) => assert!(ring_sizes().contains(&(32 << 20)), "{:?}", ring_sizes()),
+        Err(why) => println!("skipped: {why:#}"),
+    }
+}
+
+#[test]
+fn processes_that_bpf_has_no_room_for_are_counted_and_the_others_are_watched() {
+    let Some(mut source) = armed(Wanted::Bpf, &Bounds::default()) else { return };
+    let (first, last) = (Target::start(&["nothing"]), Target::start(&["nothing"]));
+    // No process has such a number: it is above PID_MAX_LIMIT.
+    let strangers = (1 << 22) + 1..(1 << 22) + 1024;
+    let mut pids: Vec<i32> = std::iter::once(first.pid()).chain(strangers).collect();
+    source.watch(&pids).unwrap();
+    assert_eq!(source.losses().unwrap().threads, 0);
+    pids.push(last.pid());
+    let threads = std::fs::read_dir(format!("/proc/{}/task", last.pid())).unwrap().count() as u64;
+    for _ in 0..2 {
+        let error = source.watch(&pids).unwrap_err().to_string();
+        assert!(error.contains("1025 processes") && error.contains("(1024)"), "{error}");
+        assert_eq!(source.losses().unwrap().threads, threads, "each is counted once");
+    }
+    // Where one leaves, the other has room, and is looked at although there are too many again.
+    pids.retain(|pid| *pid != first.pid());
+    pids.push((1 << 22) + 2000);
+    assert!(source.watch(&pids).is_err());
+    let (mut stacks, mut told) = (Stacks::new(), Vec::new());
+    source.unfinished(&mut stacks, &mut |one| told.push(one.thread.pid)).unwrap();
+    assert!(told.contains(&last.pid()) && !told.contains(&first.pid()), "{told:?}");
+}

@@ -10,6 +10,8 @@ use std::num::NonZeroUsize;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use freeze_trap::freeze::Frame;
 use freeze_trap::stack::{StackPair, Stacks};
@@ -17,7 +19,11 @@ use freeze_trap::symbols::{MapsCache, Namer};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
-use nix::unistd::{chdir, chroot, pivot_root};
+use nix::sys::stat::Mode;
+use nix::unistd::{chdir, chroot, mkfifo, pivot_root};
+
+/// After so long a test is taken to hang.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Where the callers of this function go on, the innermost first.
 #[inline(always)]
@@ -179,15 +185,18 @@ fn leave_mounts() -> nix::Result<()> {
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
 }
 
+/// Makes a directory the root of all that is mounted, as containers do.
+fn enter_container(root: &Path) -> nix::Result<()> {
+    leave_mounts()?;
+    mount(Some(root), root, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    chdir(root)?;
+    pivot_root(".", ".")?;
+    umount2(".", MntFlags::MNT_DETACH)
+}
+
 #[test]
 fn a_program_in_a_container_has_names_of_its_own_files() {
-    in_another_root(|root| {
-        leave_mounts()?;
-        mount(Some(root), root, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
-        chdir(root)?;
-        pivot_root(".", ".")?;
-        umount2(".", MntFlags::MNT_DETACH)
-    });
+    in_another_root(enter_container);
 }
 
 #[test]
@@ -287,4 +296,90 @@ fn the_kernels_functions_have_names_without_the_tracepoints() {
     let frames = named.kernel(StackPair { kernel, user: None });
     assert_eq!(frames.iter().map(|frame| frame.function.as_str()).collect::<Vec<_>>(), ["schedule", "schedule"]);
     assert_eq!(named.unknown_frames(), (0, 2));
+}
+
+/// What comes out of work that must not hang.
+fn in_time<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = channel();
+    // Its end is what is waited for.
+    std::thread::spawn(move || sender.send(work()));
+    receiver.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("{what} hangs"))
+}
+
+#[test]
+fn a_pipe_where_a_file_of_code_should_be_holds_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let library = dir.path().join("library");
+    fs::copy(TARGET, &library).unwrap();
+    let file = fs::File::open(&library).unwrap();
+    let access = ProtFlags::PROT_READ | ProtFlags::PROT_EXEC;
+    let bytes = NonZeroUsize::new(4096).unwrap();
+    // SAFETY: a fresh mapping, which stays.
+    let code = unsafe { nix::sys::mman::mmap(None, bytes, access, MapFlags::MAP_PRIVATE, &file, 0) }.unwrap();
+    fs::remove_file(&library).unwrap();
+    // The path that the kernel tells of a file that was deleted.
+    mkfifo(&dir.path().join("library (deleted)"), Mode::S_IRWXU).unwrap();
+    let address = code.as_ptr().addr() as u64;
+    let frames = in_time("naming", move || named(&own_maps(), own_pid(), &[address], 0));
+    assert_eq!((frames[0].function.as_str(), frames[0].module.as_str()), (&*format!("{address:#x}"), "library"));
+}
+
+/// A program without symbols, whose debug information is in a file beside it. `None` without a compiler and objcopy.
+fn with_debug_file(dir: &Path) -> Option<std::path::PathBuf> {
+    let run = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
+    let (program, debug) = (dir.join("program"), dir.join("program.debug"));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/grow.c");
+    let is_built = run(Command::new("cc").args(["-g", "-O2", "-static", "-o"]).arg(&program).arg(source))
+        && run(Command::new("objcopy").arg("--only-keep-debug").args([&program, &debug]))
+        && run(Command::new("objcopy").arg("--strip-all").arg(&program))
+        && run(Command::new("objcopy").arg(format!("--add-gnu-debuglink={}", debug.display())).arg(&program));
+    if !is_built {
+        println!("skipped: it takes a C compiler and objcopy");
+    }
+    is_built.then_some(program)
+}
+
+#[test]
+fn debug_information_in_another_file_is_used_but_no_pipe_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(program) = with_debug_file(dir.path()) else { return };
+    let debug = dir.path().join("program.debug");
+    for is_pipe in [false, true] {
+        if is_pipe {
+            fs::remove_file(&debug).unwrap();
+            mkfifo(&debug, Mode::S_IRWXU).unwrap();
+        }
+        let child = Waiting::start(&mut Command::new(&program));
+        let (pid, entry) = (child.pid(), child.entry(&program));
+        let mut maps = MapsCache::new();
+        maps.read(pid).unwrap();
+        let frames = in_time("naming", move || named(&maps, pid, &[entry], 0));
+        let expected = if is_pipe { format!("{entry:#x}") } else { "_start".to_owned() };
+        assert_eq!(frames[0].function, expected);
+    }
+}
+
+#[test]
+fn a_program_in_a_container_has_names_when_it_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("only-there");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/grow.c");
+    let built = Command::new("cc").args(["-O2", "-static", "-o"]).arg(&program).arg(source).output();
+    if !nix::unistd::geteuid().is_root() || !built.is_ok_and(|built| built.status.success()) {
+        println!("skipped: only root can change the root, and it takes a C compiler");
+        return;
+    }
+    let mut command = Command::new("/only-there");
+    let root = dir.path().to_owned();
+    // SAFETY: system calls, with memory that was allocated before.
+    unsafe { command.pre_exec(move || Ok(enter_container(&root)?)) };
+    let child = Waiting::start(&mut command);
+    let (pid, entry) = (child.pid(), child.entry(&program));
+    let mut maps = MapsCache::new();
+    maps.read(pid).unwrap();
+    drop(child);
+    // As its path is in a root that is gone with it.
+    fs::remove_file(&program).unwrap();
+    let frames = named(&maps, pid, &[entry], 0);
+    assert_eq!((frames[0].function.as_str(), frames[0].module.as_str()), ("_start", "only-there"));
 }

@@ -5,12 +5,14 @@
 //! What began before a process was watched is taken to begin then: sleeps, and a hold for writing. Holds for reading
 //! that began before are not seen: the kernel does not say whose they are.
 //!
-//! Needs Linux 5.11 with `CONFIG_DEBUG_INFO_BTF`, and root, or CAP_BPF and CAP_PERFMON.
+//! Needs Linux 5.15 with `CONFIG_DEBUG_INFO_BTF`, and root, or CAP_BPF and CAP_PERFMON.
 
-use std::collections::HashMap as Entries;
+use std::collections::{HashMap as Entries, HashSet};
 use std::fmt::Display;
+use std::fs;
 use std::hash::Hash;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context, Result, anyhow, bail};
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
@@ -18,7 +20,8 @@ use aya::programs::{BtfTracePoint, Iter};
 use aya::{Btf, Ebpf, EbpfLoader, Pod, include_bytes_aligned};
 
 use super::btf::KernelTypes;
-use super::wire::{self, Counts, Lock, LockKey, OffCpu, Reader, Target};
+use super::permits::{HELPER, HELPER_SINCE};
+use super::wire::{self, Counts, Lock, LockKey, Moment, OffCpu, Reader, Target};
 use super::{Bounds, Losses, Source, Totals};
 use crate::clock::now_ns;
 use crate::event::Interval;
@@ -43,8 +46,12 @@ const PROGRAMS: [(&str, &str); 7] = [
 /// The iterator that looks at processes when they come to be watched, and at what is not over.
 const SCAN: &str = "on_scan";
 
-/// So many records are taken at once, more than the ring has room for: a target may be faster than whoever takes them.
-const RECORDS_MAX: usize = 1 << 14;
+/// No ring is smaller: a few threads can have a lot to tell.
+const RING_BYTES_MIN: u32 = 16 << 20;
+/// Nor larger.
+const RING_BYTES_MAX: u32 = 1 << 30;
+/// What the kernel puts before each record.
+const RECORD_HEADER_BYTES: usize = 8;
 
 /// As many processes are watched at most.
 const TARGETS_MAX: usize = 1024;
@@ -62,7 +69,14 @@ pub struct Bpf {
     totals: PerCpuArray<MapData, Counts>,
     ring: RingBuf<MapData>,
     watched: Vec<u32>,
+    /// For which there was no room.
+    unwatched: HashSet<u32>,
+    /// How many threads they had when that was found.
+    unwatched_threads: u64,
     threads_max: usize,
+    /// So many records are taken at once, more than the ring has room for: a target may be faster than whoever takes
+    /// them.
+    records_max: usize,
     unwinder: Unwinder,
     programs: Ebpf,
 }
@@ -77,13 +91,15 @@ where
 
 impl Bpf {
     /// Loads the programs and hangs them on their tracepoints. Takes a tenth of a second to half of one, and memory for
-    /// `threads_max` threads, 3.5 KiB each, and the ring of 16 MiB.
+    /// `threads_max` threads, 3.5 KiB each, and as much again for the ring, rounded up to a power of two, 16 MiB at
+    /// least.
     /// # Errors
     /// The kernel is too old, has no type information, or does not permit it; the message says which.
     pub fn arm(bounds: &Bounds, threads_max: u32) -> Result<Self> {
         let types = KernelTypes::read().context("the kernel has no type information (CONFIG_DEBUG_INFO_BTF)")?;
         let arguments = types.tracepoint_arguments("mmap_lock_released");
         let arguments = arguments.context("the kernel has no tracepoint mmap_lock_released (Linux 5.11)")?;
+        let lacks_helper = !types.has_helper(HELPER);
         drop(types);
         let btf = Btf::from_sys_fs().context("the kernel's type information cannot be read")?;
         let nanos = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
@@ -94,12 +110,19 @@ impl Bpf {
             .override_global("has_path", &u32::from(arguments >= ARGUMENTS_WITH_PATH), true)
             .map_max_entries("off", threads_max)
             .map_max_entries("locks", threads_max)
+            .map_max_entries("ring", ring_bytes(threads_max))
             .load(OBJECT)
             .context("the BPF programs cannot be loaded")?;
         for (program, tracepoint) in PROGRAMS {
             let found = programs.program_mut(program).with_context(|| format!("the BPF object has no {program}"))?;
             let attached: &mut BtfTracePoint = found.try_into()?;
-            attached.load(tracepoint, &btf).with_context(|| format!("{program} is refused by the kernel"))?;
+            attached.load(tracepoint, &btf).map_err(|error| {
+                let error = anyhow!(error).context(format!("{program} is refused by the kernel"));
+                if !lacks_helper {
+                    return error;
+                }
+                error.context(format!("the kernel has no bpf_{HELPER} ({HELPER_SINCE})"))
+            })?;
             attached.attach().with_context(|| format!("{program} cannot be attached to {tracepoint}"))?;
         }
         let found = programs.program_mut(SCAN).with_context(|| format!("the BPF object has no {SCAN}"))?;
@@ -113,7 +136,10 @@ impl Bpf {
             totals: map(&mut programs, "totals")?,
             ring: map(&mut programs, "ring")?,
             watched: Vec::new(),
+            unwatched: HashSet::new(),
+            unwatched_threads: 0,
             threads_max: threads_max as usize,
+            records_max: ring_bytes(threads_max) as usize / size_of::<Moment>(),
             unwinder: Unwinder::default(),
             programs,
         })
@@ -153,6 +179,20 @@ impl Bpf {
     }
 }
 
+/// Room for a sleep of each thread, so that all may wake up at once, as they do when a freeze is over. The kernel wants
+/// a power of two.
+fn ring_bytes(threads_max: u32) -> u32 {
+    let bytes = u64::from(threads_max) * (size_of::<OffCpu>() + RECORD_HEADER_BYTES) as u64;
+    let bytes = bytes.clamp(RING_BYTES_MIN.into(), RING_BYTES_MAX.into()).next_power_of_two();
+    u32::try_from(bytes).unwrap_or(RING_BYTES_MAX)
+}
+
+/// How many threads a process has; none if it is gone.
+fn threads_of(pid: u32) -> u64 {
+    // The directory has a link for each, and the two that any directory has.
+    fs::metadata(format!("/proc/{pid}/task")).map_or(0, |tasks| tasks.nlink().saturating_sub(2))
+}
+
 /// All entries. They come and go while the map is walked: what cannot be read is over; and where the walk has come to
 /// goes away, it begins again, so that it is bounded, and each entry is taken once.
 fn entries<K: Pod + Eq + Hash, V: Pod>(map: &HashMap<MapData, K, V>, entries_max: usize) -> Entries<K, V> {
@@ -178,14 +218,20 @@ impl Source for Bpf {
         if !gone.is_empty() {
             self.forget();
         }
-        for pid in &fresh {
-            if self.targets.insert(*pid, Target::default(), 0).is_err() {
-                let count = self.watched.len();
-                self.watched.retain(|pid| self.targets.get(pid, 0).is_ok());
-                bail!("{count} processes are more than can be watched at once ({TARGETS_MAX})");
-            }
+        let has_room = |pid: &u32| self.targets.insert(*pid, Target::default(), 0).is_ok();
+        let (fresh, left): (Vec<u32>, Vec<u32>) = fresh.into_iter().partition(has_room);
+        let count = self.watched.len();
+        self.watched.retain(|pid| !left.contains(pid));
+        let newly = left.iter().filter(|pid| !self.unwatched.contains(pid));
+        self.unwatched_threads += newly.map(|pid| threads_of(*pid)).sum::<u64>();
+        self.unwatched = left.into_iter().collect();
+        if !fresh.is_empty() {
+            self.scan()?;
         }
-        if fresh.is_empty() { Ok(()) } else { self.scan() }
+        if !self.unwatched.is_empty() {
+            bail!("{count} processes are more than can be watched at once ({TARGETS_MAX})");
+        }
+        Ok(())
     }
 
     fn learn(&mut self, maps: &MapsCache) {
@@ -194,7 +240,7 @@ impl Source for Bpf {
 
     fn take(&mut self, stacks: &mut Stacks, each: &mut dyn FnMut(Interval)) -> Result<()> {
         let mut reader = Reader { stacks, unwinder: &mut self.unwinder };
-        for _ in 0..RECORDS_MAX {
+        for _ in 0..self.records_max {
             let Some(record) = self.ring.next() else { break };
             if let Some(interval) = wire::interval(&record, &mut reader) {
                 each(interval);
@@ -231,6 +277,33 @@ impl Source for Bpf {
 
     fn losses(&mut self) -> Result<Losses> {
         let counts = self.counts()?;
-        Ok(Losses { intervals: counts.lost_records, threads: counts.lost_threads })
+        Ok(Losses { intervals: counts.lost_records, threads: counts.lost_threads + self.unwatched_threads })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ring_has_room_for_a_sleep_of_each_thread() {
+        let record_bytes = size_of::<OffCpu>() as u64 + 8;
+        for threads_max in [1, 4096, 8192, 100_000] {
+            let bytes = ring_bytes(threads_max);
+            assert!(bytes.is_power_of_two() && bytes >= RING_BYTES_MIN, "{bytes}");
+            assert!(u64::from(bytes) >= u64::from(threads_max) * record_bytes, "{threads_max}: {bytes}");
+        }
+        assert_eq!((ring_bytes(8192), ring_bytes(u32::MAX)), (32 << 20, RING_BYTES_MAX));
+    }
+
+    #[test]
+    fn threads_are_counted() {
+        let own = std::process::id();
+        let tasks = || fs::read_dir("/proc/self/task").unwrap().count() as u64;
+        // Other tests start and end threads meanwhile.
+        while threads_of(own) != tasks() {
+            std::thread::yield_now();
+        }
+        assert_eq!(threads_of(u32::MAX), 0);
     }
 }

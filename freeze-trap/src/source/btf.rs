@@ -1,5 +1,5 @@
 //! What the running kernel says of its own types, as far as the loader does not ask: how many arguments a tracepoint
-//! has. The format is described in the kernel's documentation, `bpf/btf`.
+//! has, and what programs may call. The format is described in the kernel's documentation, `bpf/btf`.
 
 use std::fs;
 
@@ -75,6 +75,12 @@ impl KernelTypes {
         Some(KernelTypes { types: all, strings })
     }
 
+    /// Without types.
+    #[cfg(test)]
+    pub(super) fn with_strings(strings: &[u8]) -> Self {
+        KernelTypes { types: Vec::new(), strings: strings.to_vec() }
+    }
+
     /// Types are counted from 1.
     fn get(&self, id: u32) -> Option<&Type> {
         self.types.get((id as usize).checked_sub(1)?)
@@ -83,6 +89,13 @@ impl KernelTypes {
     fn is_named(&self, one: &Type, name: &str) -> bool {
         let rest = self.strings.get(one.name as usize..);
         rest.is_some_and(|rest| rest.starts_with(name.as_bytes()) && rest.get(name.len()) == Some(&0))
+    }
+
+    /// Whether BPF programs may call a function of this name.
+    pub(super) fn has_helper(&self, helper: &str) -> bool {
+        // Each has a value of `enum bpf_func_id`, and nothing else is called so.
+        let name = format!("\0BPF_FUNC_{helper}\0");
+        self.strings.windows(name.len()).any(|window| window == name.as_bytes())
     }
 
     /// How many arguments a tracepoint gives to programs that hang on it; `None` if the kernel has no such.
@@ -109,6 +122,8 @@ mod tests {
         assert!(types.tracepoint_arguments("sched_switch").is_some_and(|count| count >= 3));
         assert!(types.tracepoint_arguments("mmap_lock_released").is_some_and(|count| count == 2 || count == 3));
         assert_eq!(types.tracepoint_arguments("sched_switc"), None);
+        // Of Linux 5.8.
+        assert!(types.has_helper("ringbuf_output") && !types.has_helper("ringbuf_outpu"));
     }
 
     #[test]

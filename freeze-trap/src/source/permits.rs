@@ -45,7 +45,9 @@ impl Fact {
 /// Everything that is known to matter. Takes some milliseconds, the half of it for the kernel's types.
 #[must_use]
 pub fn permits() -> Vec<Fact> {
-    let mut facts = vec![kernel(), types(), tracepoint()];
+    let known = KernelTypes::read();
+    let mut facts = vec![kernel(), types(), helper(known.as_ref()), tracepoint(known.as_ref())];
+    drop(known);
     facts.push(capabilities());
     facts.extend([tracefs(), paranoid(), addresses(), lockdown(), filter()]);
     facts.extend([pressure(), cgroups(), systemd(), pids(), memlock()]);
@@ -67,9 +69,23 @@ fn types() -> Fact {
     }
 }
 
-fn tracepoint() -> Fact {
+/// The newest of the functions that the BPF programs call.
+pub(super) const HELPER: &str = "task_pt_regs";
+/// The first kernel that has it.
+pub(super) const HELPER_SINCE: &str = "Linux 5.15";
+
+fn helper(types: Option<&KernelTypes>) -> Fact {
+    let name = format!("function bpf_{HELPER} of BPF");
+    match types.map(|types| types.has_helper(HELPER)) {
+        Some(true) => Fact::new(&name, "there", None),
+        Some(false) => Fact::new(&name, "none", Some(&format!("BPF takes {HELPER_SINCE}"))),
+        None => Fact::new(&name, "not known without type information", None),
+    }
+}
+
+fn tracepoint(types: Option<&KernelTypes>) -> Fact {
     let name = "tracepoints of mmap_lock";
-    match KernelTypes::read().map(|types| types.tracepoint_arguments("mmap_lock_released")) {
+    match types.map(|types| types.tracepoint_arguments("mmap_lock_released")) {
         Some(Some(count)) => Fact::new(name, format!("there, with {count} arguments"), None),
         Some(None) => Fact::new(name, "none", Some("they take Linux 5.11 with CONFIG_TRACEPOINTS")),
         None => Fact::new(name, "not known without type information", None),
@@ -225,6 +241,15 @@ mod tests {
         assert_eq!(names.len(), facts.len());
         assert!(facts.iter().all(|fact| !fact.found.is_empty()), "{facts:?}");
         assert!(facts.iter().all(|fact| fact.help.as_ref().is_none_or(|help| !help.is_empty())), "{facts:?}");
+    }
+
+    #[test]
+    fn a_kernel_without_the_newest_function_is_told_what_bpf_takes() {
+        let older = KernelTypes::with_strings(b"\0BPF_FUNC_ringbuf_output\0BPF_FUNC_task_pt_reg\0");
+        assert_eq!(helper(Some(&older)).help.as_deref(), Some("BPF takes Linux 5.15"));
+        let newer = KernelTypes::with_strings(b"\0BPF_FUNC_task_pt_regs\0");
+        assert_eq!((helper(Some(&newer)).found.as_str(), helper(Some(&newer)).help), ("there", None));
+        assert_eq!(helper(None).help, None);
     }
 
     #[test]

@@ -5,12 +5,14 @@
 //! everything else works on what was read then, also when the process is gone.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::files::{self, Links};
+use super::perf_map::PerfMapFile;
 use super::tables::Tables;
 
 /// What tells a file from another one that later has the same path: device, inode, and when its bytes changed last.
@@ -22,11 +24,21 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// That of the file that is at a path now.
+    /// That of the regular file that is at a path now.
     pub(super) fn of(path: &Path) -> Option<Identity> {
-        let file = fs::metadata(path).ok()?;
+        fs::metadata(path).ok().filter(Metadata::is_file).map(|file| Identity::from(&file))
+    }
+
+    /// Whether it is that of this file.
+    pub(super) fn is_of(self, file: &File) -> bool {
+        file.metadata().is_ok_and(|file| Identity::from(&file) == self)
+    }
+}
+
+impl From<&Metadata> for Identity {
+    fn from(file: &Metadata) -> Self {
         let modified_ns = i128::from(file.mtime()) * 1_000_000_000 + i128::from(file.mtime_nsec());
-        Some(Identity { device: file.dev(), inode: file.ino(), modified_ns })
+        Identity { device: file.dev(), inode: file.ino(), modified_ns }
     }
 }
 
@@ -79,7 +91,7 @@ pub(super) struct Maps {
     /// Of each file, once they were read.
     tables: Vec<Option<Arc<Tables>>>,
     /// Where the program itself may write names of code that it makes while it runs.
-    pub(super) perf_map: Option<PathBuf>,
+    pub(super) perf_map: Option<PerfMapFile>,
 }
 
 impl Maps {
@@ -133,6 +145,16 @@ impl Maps {
     /// What the file of an index says of its functions' frames.
     pub(super) fn tables(&self, index: usize) -> Option<&Tables> {
         self.tables.get(index)?.as_deref()
+    }
+
+    /// Opens the file of an index; `None` if it may not be read, or is not what it was when the maps were read.
+    pub(super) fn open(&self, index: usize) -> Option<File> {
+        if let Some(kept) = self.tables(index).and_then(Tables::kept) {
+            return files::open(kept).ok();
+        }
+        let CodeFile { path, identity, .. } = self.file(index);
+        let found = files::find(path, Links::Followed).ok()?;
+        if identity.is_some_and(|identity| identity.is_of(&found)) { files::open(&found).ok() } else { None }
     }
 
     /// The file of an index.
@@ -217,11 +239,12 @@ impl Root {
     }
 }
 
-/// The number of a process as it knows itself.
-fn own_number(pid: i32) -> Option<i32> {
+/// The number of a process as it knows itself, and the user that it acts as.
+fn own_number_and_user(pid: i32) -> Option<(i32, u32)> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
-    line.split_whitespace().last()?.parse().ok()
+    let of = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::split_whitespace);
+    // The number in each namespace, the innermost last; the user: real, effective, and others.
+    Some((of("NSpid:")?.last()?.parse().ok()?, of("Uid:")?.nth(1)?.parse().ok()?))
 }
 
 /// The maps of several processes. Memory: some ten kilobytes for each.
@@ -252,8 +275,11 @@ impl MapsCache {
         let program = PathBuf::from(format!("/proc/{pid}/exe"));
         let inode = fs::metadata(&program).ok().map(|file| file.ino());
         let mut maps = Maps::parse(&text, &root, inode.map(|inode| (inode, program.as_path())));
-        let number = own_number(pid).filter(|own| !root.is_guessed || *own == pid);
-        maps.perf_map = number.map(|own| PathBuf::from(format!("{}/tmp/perf-{own}.map", root.prefix)));
+        let known = own_number_and_user(pid).filter(|(own, _)| !root.is_guessed || *own == pid);
+        maps.perf_map = known.map(|(own, uid)| {
+            let path = PathBuf::from(format!("{}/tmp/perf-{own}.map", root.prefix));
+            PerfMapFile { path, uid }
+        });
         maps.read_tables();
         self.processes.insert(pid, maps);
         Ok(())
@@ -281,6 +307,13 @@ impl MapsCache {
 
     pub(super) fn get(&self, pid: i32) -> Option<&Maps> {
         self.processes.get(&pid)
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_tables(&mut self, pid: i32, index: usize, tables: Tables) {
+        let maps = self.processes.get_mut(&pid).expect("it was inserted");
+        maps.tables.resize(maps.files.len(), None);
+        maps.tables[index] = Some(Arc::new(tables));
     }
 
     #[cfg(test)]

@@ -4,7 +4,9 @@
 //! Invariant: nothing of the watched processes is opened that takes their mmap_lock; what is mapped where is known from
 //! [`MapsCache`], names come from the files on disk.
 
+mod files;
 mod kernel;
+mod links;
 mod maps;
 mod perf_map;
 mod repair;
@@ -12,7 +14,6 @@ mod tables;
 pub(crate) mod unwind;
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -116,6 +117,15 @@ struct UserStack<'a> {
     maps: &'a Maps,
 }
 
+/// Addresses that are to be named in one file.
+struct Wanted<'a> {
+    identity: Identity,
+    maps: &'a Maps,
+    /// Of the file in these maps.
+    index: usize,
+    offsets: BTreeSet<u64>,
+}
+
 /// What is known during one call of [`Namer::name`].
 #[derive(Default)]
 struct Session {
@@ -162,21 +172,21 @@ impl Namer {
         if self.files.values().map(|file| file.names.len()).sum::<usize>() > NAMES_MAX {
             self.files.clear();
         }
-        let mut wanted: HashMap<&Path, (Identity, &str, BTreeSet<u64>)> = HashMap::new();
+        let mut wanted: HashMap<&Path, Wanted> = HashMap::new();
         for user in users {
             let top_word = (user.raw.top_word, user.raw.top_word.saturating_sub(1));
             for (_, look_up) in look_ups(&user.raw.addresses).chain([top_word]) {
                 let Some(Place { origin: Origin::File(index), offset }) = user.maps.place(look_up) else { continue };
                 let file = user.maps.file(index);
                 let Some(identity) = file.identity else { continue };
-                wanted.entry(&file.path).or_insert((identity, &file.module, BTreeSet::new())).2.insert(offset);
+                let fresh = || Wanted { identity, maps: user.maps, index, offsets: BTreeSet::new() };
+                wanted.entry(&file.path).or_insert_with(fresh).offsets.insert(offset);
             }
         }
-        for (path, (identity, module, offsets)) in wanted {
+        for (path, Wanted { identity, maps, index, offsets }) in wanted {
             // One that was replaced since has other functions there.
-            if Identity::of(path) != Some(identity) {
-                continue;
-            }
+            let Some(opened) = maps.open(index) else { continue };
+            let module = &maps.file(index).module;
             let file = self.files.entry(path.to_owned());
             let file = file.or_insert_with(|| FileNames { identity, names: HashMap::new() });
             if file.identity != identity {
@@ -188,7 +198,10 @@ impl Namer {
                 if left.is_empty() {
                     break;
                 }
-                let source = Source::Elf(Elf { debug_syms, ..Elf::new(path) });
+                if debug_syms && !links::are_harmless(&opened) {
+                    continue;
+                }
+                let source = Source::Elf(Elf { debug_syms, ..Elf::new(files::path_of(&opened)) });
                 let symbols = symbolizer.symbolize(&source, Input::FileOffset(&left)).unwrap_or_default();
                 let found = left.iter().zip(&symbols).filter_map(|(offset, symbol)| Some((*offset, symbol.as_sym()?)));
                 file.names.extend(found.map(|(offset, symbol)| (offset, frames_of(symbol, module))));
@@ -242,7 +255,7 @@ impl Namer {
 
 impl Session {
     fn perf_map(&mut self, pid: i32, maps: &Maps) -> &PerfMap {
-        let read = || maps.perf_map.as_deref().map(PerfMap::read).unwrap_or_default();
+        let read = || maps.perf_map.as_ref().map(PerfMap::read).unwrap_or_default();
         self.perf_maps.entry(pid).or_insert_with(read)
     }
 
@@ -253,8 +266,8 @@ impl Session {
         *self.calls.entry((path.clone(), offset)).or_insert_with(|| {
             let mut code = [0; repair::CALL_BYTES_MAX];
             let Some(start) = offset.checked_sub(code.len() as u64) else { return false };
-            let read = File::open(path).and_then(|file| file.read_exact_at(&mut code, start));
-            read.is_err() || repair::ends_in_call(&code)
+            let is_read = maps.open(index).is_some_and(|file| file.read_exact_at(&mut code, start).is_ok());
+            !is_read || repair::ends_in_call(&code)
         })
     }
 }

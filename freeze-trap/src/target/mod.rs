@@ -199,5 +199,6 @@ pub fn memory(pids: &[i32], at_ns: u64) -> MemoryPoint {
 /// Processes with their names, without those that have ended.
 #[must_use]
 pub fn names(pids: &[i32]) -> Vec<(i32, String)> {
-    pids.iter().filter_map(|&pid| Some((pid, process::stat(pid).ok()?.name))).collect()
+    let runs = |stat: &process::Stat| !matches!(stat.state, 'Z' | 'X');
+    pids.iter().filter_map(|&pid| Some((pid, process::stat(pid).ok().filter(runs)?.name))).collect()
 }
