@@ -7,7 +7,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use freeze_trap::event::{Interval, Kind, Sleep};
+use freeze_trap::event::{Call, Interval, Kind, Sleep};
 use freeze_trap::source::bpf::Bpf;
 use freeze_trap::source::{Bounds, Source};
 use freeze_trap::stack::Stacks;
@@ -130,10 +130,14 @@ fn holds_of_mmap_lock_are_told_with_thread_mode_call_and_stack() {
     let mut target = Target::start(&["mmap-lock", "--mib", "256", "--lasts", "0.5"]);
     let told = watch(&mut bpf, &mut target, &mut stacks);
     let holds: Vec<_> = told.iter().filter(|one| one.kind == Kind::Hold { mode: Mode::Write }).collect();
-    let longest = holds.iter().max_by_key(|one| one.duration_ns()).expect("there are holds for writing");
-    assert_eq!((longest.thread.pid, longest.thread.name.as_str()), (target.pid(), "culprit"));
-    assert!(!longest.is_outsider() && longest.call.is_some_and(|call| call.number == libc::SYS_mmap as u64));
-    assert!(longest.call.unwrap().arguments[1] == 256 << 20, "{:?}", longest.call);
+    // Of others, one that loses its processor with the lock may hold it for longer.
+    let is_meant = |one: &&&Interval| {
+        let is_call = |call: Call| call.number == libc::SYS_mmap.cast_unsigned() && call.arguments[1] == 256 << 20;
+        one.thread.name == "culprit" && one.call.is_some_and(is_call)
+    };
+    let longest = holds.iter().filter(is_meant).max_by_key(|one| one.duration_ns());
+    let longest = longest.unwrap_or_else(|| panic!("the culprit does not hold it: {holds:?}"));
+    assert_eq!((longest.thread.pid, longest.is_outsider()), (target.pid(), false));
     for stack in [longest.stack.kernel, longest.stack.user] {
         assert!(stacks.get(stack.expect("there is a stack")).unwrap().addresses.len() >= 3);
     }
@@ -148,17 +152,22 @@ fn sleeps_are_told_with_who_ended_them() {
     let mut stacks = Stacks::new();
     let mut target = Target::start(&["user-lock", "--lasts", "0.3"]);
     let told = watch(&mut bpf, &mut target, &mut stacks);
-    let slept = told.iter().find(|one| {
-        one.thread.name == "culprit" && matches!(one.kind, Kind::OffCpu { sleep: Sleep::Interruptible, .. })
-    });
+    let is_in = |one: &Interval, calls: &[i64]| {
+        let is_sleep = matches!(one.kind, Kind::OffCpu { sleep: Sleep::Interruptible, .. });
+        is_sleep && one.call.is_some_and(|call| calls.contains(&(call.number as i64)))
+    };
+    let slept = told
+        .iter()
+        .find(|one| one.thread.name == "culprit" && is_in(one, &[libc::SYS_nanosleep, libc::SYS_clock_nanosleep]));
     let slept = slept.expect("the culprit sleeps");
     assert!(slept.duration_ns() > 200_000_000, "{} ns", slept.duration_ns());
-    assert!(
-        slept.call.is_some_and(|call| [libc::SYS_nanosleep, libc::SYS_clock_nanosleep].contains(&(call.number as i64)))
-    );
-    // The main thread sleeps until this test writes to its input, and then waits for the culprit's end.
-    let wakers: Vec<i32> = told.iter().filter(|one| one.thread.tid == target.pid()).filter_map(waker_of).collect();
-    assert_eq!(wakers, [std::process::id() as i32, target.pid()]);
+    // The main thread sleeps until this test writes to its input, and then waits for the culprit's end. It may sleep
+    // for other reasons as well.
+    for (call, waker) in [(libc::SYS_read, std::process::id() as i32), (libc::SYS_futex, target.pid())] {
+        let of_main = told.iter().filter(|one| one.thread.tid == target.pid() && is_in(one, &[call]));
+        let longest = of_main.max_by_key(|one| one.duration_ns()).unwrap_or_else(|| panic!("no sleep in call {call}"));
+        assert_eq!(waker_of(longest), Some(waker), "{longest:?}");
+    }
 }
 
 #[test]
@@ -176,8 +185,10 @@ fn outsiders_that_take_the_lock_are_told() {
         let mut told = Vec::new();
         bpf.take(&mut stacks, &mut |interval| told.push(interval)).unwrap();
         let after = bpf.totals().unwrap().unwrap().holds[0].iter().sum::<u64>();
-        if let Some(hold) = told.iter().find(|one| one.is_outsider()) {
-            assert_eq!((hold.owner_pid, hold.thread.pid), (target.pid(), std::process::id() as i32));
+        // There may be others, as a look of an administrator at the processes.
+        let own = std::process::id() as i32;
+        if let Some(hold) = told.iter().find(|one| one.is_outsider() && one.thread.pid == own) {
+            assert_eq!(hold.owner_pid, target.pid());
             return;
         }
         // The kernel takes a lock of each mapping instead since Linux 6.17, for what it can.
@@ -330,7 +341,8 @@ fn a_program_that_is_executed_is_watched_at_once_and_the_old_address_space_is_no
 fn a_writer_that_has_the_lock_already_is_told() {
     let Some(mut bpf) = armed() else { return };
     let mut stacks = Stacks::new();
-    let mut target = Target::start(&["mmap-lock", "--mib", "512", "--lasts", "5"]);
+    // Longer than the test may take.
+    let mut target = Target::start(&["mmap-lock", "--mib", "512", "--lasts", "500"]);
     writeln!(target.input, "freeze").unwrap();
     until("no writer is found", || {
         bpf.watch(&[target.pid()]).unwrap();

@@ -4,11 +4,10 @@
 //! answers of probes, restarts and some captures, with times that are made up, while the allocator of this program
 //! counts what is in use. The same rounds with a leak of one KiB each have to be noticed.
 
-mod trap;
+#[path = "long_run/counting.rs"]
+mod counting;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
-
+use counting::in_use_bytes;
 use freeze_trap::event::{Interval, Kind, Sleep, Thread, Waker};
 use freeze_trap::freeze::{Machine, MemoryPoint};
 use freeze_trap::probe::Answer;
@@ -23,31 +22,6 @@ use freeze_trap::watch::metrics::Metrics;
 use freeze_trap::watch::running::Runs;
 use freeze_trap::watch::samples::Sample;
 use lock_trace::Mode;
-
-/// Counts the bytes in use.
-struct Counting;
-
-static IN_USE: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: all is left to the system's allocator; counting touches none of its memory.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // Relaxed: a count alone, which hands nothing over.
-        IN_USE.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the promises of this very function.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // Relaxed: as above.
-        IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const S: u64 = 1_000_000_000;
 /// Rounds until all is as full as it gets, and those that are compared with the ones after them.
@@ -204,8 +178,7 @@ fn peak(long: &mut Long, rounds: std::ops::Range<usize>, leak: &mut Vec<Vec<u8>>
         if leak_bytes > 0 {
             leak.push(vec![0; leak_bytes]);
         }
-        // Relaxed: what other threads are just doing is no matter of a round.
-        IN_USE.load(Ordering::Relaxed)
+        in_use_bytes()
     };
     rounds.map(each).max().unwrap_or(0)
 }

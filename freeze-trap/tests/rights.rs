@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use freeze_trap::event::Kind;
+use freeze_trap::event::{Call, Interval, Kind};
 use freeze_trap::freeze::Frame;
 use freeze_trap::source::bpf::Bpf;
 use freeze_trap::source::{Bounds, Source};
@@ -24,13 +24,16 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Names the process to be watched; without it, a child of the same user is.
 const PID: &str = "FREEZE_TRAP_TEST_PID";
 
+/// What it maps again and again.
+const MIB: u64 = 64;
+
 /// A program that freezes on mmap_lock again and again; it ends with this.
 struct Target(Child);
 
 impl Target {
     fn start() -> Target {
         let mut command = Command::new(env!("CARGO_BIN_EXE_freeze-target"));
-        command.args(["mmap-lock", "--mib", "64", "--every", "0.1", "--lasts", "0.2"]);
+        command.args(["mmap-lock", "--mib", &MIB.to_string(), "--every", "0.1", "--lasts", "0.2"]);
         let mut target = Target(command.stdout(Stdio::piped()).spawn().expect("the target starts"));
         let mut line = String::new();
         BufReader::new(target.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -68,10 +71,14 @@ fn a_hold_is_seen() {
     bpf.watch(&[pid]).unwrap();
     let (mut stacks, mut told) = (Stacks::new(), Vec::new());
     let end = Instant::now() + DEADLINE;
-    let is_hold = |kind: &Kind| *kind == Kind::Hold { mode: Mode::Write };
+    // Of the culprit: others may hold it as long, when they lose their processor.
+    let is_hold = |one: &&Interval| {
+        let is_call = |call: Call| call.number == libc::SYS_mmap.cast_unsigned() && call.arguments[1] == MIB << 20;
+        one.kind == Kind::Hold { mode: Mode::Write } && one.thread.pid == pid && one.call.is_some_and(is_call)
+    };
     let hold = loop {
         bpf.take(&mut stacks, &mut |interval| told.push(interval)).unwrap();
-        if let Some(hold) = told.iter().find(|one| is_hold(&one.kind) && one.duration_ns() > 1_000_000) {
+        if let Some(hold) = told.iter().find(is_hold) {
             break hold;
         }
         assert!(Instant::now() < end, "no hold is told");
@@ -208,7 +215,10 @@ fn a_file_with_the_capabilities_gives_them_to_any_user() {
     }
     let dir = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap();
     let program = dir.path().join("rights");
-    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    // By another process: a child that another test just starts would have our file open for writing for a moment, and
+    // the program could not be executed.
+    let copied = Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&program).status();
+    assert!(copied.is_ok_and(|copied| copied.success()), "the program cannot be copied");
     let given = Command::new("setcap").arg("cap_bpf,cap_perfmon,cap_syslog,cap_sys_ptrace=ep").arg(&program).output();
     if !given.as_ref().is_ok_and(|given| given.status.success()) {
         println!("skipped: the file cannot be given capabilities: {given:?}");

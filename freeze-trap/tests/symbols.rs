@@ -92,6 +92,13 @@ fn the_caller_of_a_stub_is_put_back_if_a_call_is_before_it() {
     assert!(!frames.iter().any(|frame| frame.function.ends_with("walk_from_here")), "{frames:#?}");
 }
 
+/// Copies a program, by another process: a child that another test just starts would have our file open for writing for
+/// a moment, and the copy could not be executed.
+fn copy(program: impl AsRef<Path>, to: &Path) {
+    let copied = Command::new("cp").arg(program.as_ref()).arg(to).status();
+    assert!(copied.is_ok_and(|copied| copied.success()), "{} cannot be copied", program.as_ref().display());
+}
+
 /// A program that waits for its input; it ends with this.
 struct Waiting(Child);
 
@@ -148,7 +155,7 @@ fn a_process_that_has_ended_keeps_its_names() {
 fn a_program_whose_file_was_deleted_has_names() {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("deleted-target");
-    fs::copy(TARGET, &program).unwrap();
+    copy(TARGET, &program);
     let child = Waiting::start(Command::new(&program).arg("nothing"));
     let entry = child.entry(&program);
     fs::remove_file(&program).unwrap();
@@ -256,7 +263,7 @@ fn a_file_that_was_replaced_gives_no_wrong_names() {
     let dir = std::env::temp_dir().join(format!("freeze-trap-symbols-{}", own_pid()));
     fs::create_dir_all(&dir).unwrap();
     let program = dir.join("sleeper");
-    fs::copy("/bin/sleep", &program).unwrap();
+    copy("/bin/sleep", &program);
     let mut child = Command::new(&program).arg("1000").spawn().unwrap();
     let pid = child.id() as i32;
     let mut maps = MapsCache::new();
@@ -270,7 +277,7 @@ fn a_file_that_was_replaced_gives_no_wrong_names() {
     };
     maps.read(pid).unwrap();
     fs::remove_file(&program).unwrap();
-    fs::copy("/bin/cat", &program).unwrap();
+    copy("/bin/cat", &program);
     let start = u64::from_str_radix(code.split_once('-').unwrap().0, 16).unwrap();
     let frames = named(&maps, pid, &[start + 0x100], 0);
     child.kill().unwrap();

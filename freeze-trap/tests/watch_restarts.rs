@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use trap::{Service, TARGET, Trap, http, port, wait_for};
+use trap::{Service, TARGET, Trap, http, patient_http, port, wait_for};
 
 /// A cgroup; it is removed when the test is over.
 struct Group(PathBuf);
@@ -57,9 +57,9 @@ fn a_cgroup_is_watched_through_restarts() {
         }
     };
     let port = port();
-    let (path, probe) = (group.0.to_str().unwrap(), http(port));
-    let options = ["--window", "300ms", "--history", "1s", "--cooldown", "10ms", "--probe", &probe, "--cgroup", path];
-    let mut trap = Trap::watch(&options);
+    let path = group.0.to_str().unwrap();
+    let options = ["--window", "300ms", "--history", "1s", "--cooldown", "10ms", "--cgroup", path];
+    let mut trap = Trap::watch(&[&options[..], &["--probe", &patient_http(port)]].concat());
     // There is no service yet.
     trap.hears("armed");
     for round in 1..=3 {
@@ -69,7 +69,11 @@ fn a_cgroup_is_watched_through_restarts() {
         drop(service);
         wait_for("its end", || (trap.said().matches("has no process now").count() == round).then_some(()));
     }
+    trap.signal(Signal::SIGTERM);
+    trap.ends_with(0);
     assert!(!trap.said().contains("frozen"), "a restart is no freeze: {}", trap.said());
+    let mut trap = Trap::watch(&[&options[..], &["--probe", &http(port)]].concat());
+    trap.hears("armed");
     let service = group.service(port, &["user-lock", "--every", "1", "--lasts", "1"]);
     trap.hears("written to");
     // The one that is frozen ends in the middle of a capture.
@@ -97,7 +101,8 @@ fn resident_kib(pid: i32) -> u64 {
 fn memory_does_not_grow_with_processes_that_come_and_go() {
     // Each of them is found, watched and forgotten.
     let script = "number=0; while :; do sleep 0.05 & number=$((number + 1)); echo $number; wait; done";
-    let mut trap = Trap::watch(&["--exec", "sh", "-c", script]);
+    // A probe that cannot fail: a capture would take memory of its own.
+    let mut trap = Trap::watch(&["--probe", "lock-hold,over=1h", "--exec", "sh", "-c", script]);
     trap.hears("armed");
     let started = |trap: &Trap| trap.printed().lines().count();
     let after = |count: usize| {

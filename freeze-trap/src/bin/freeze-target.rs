@@ -144,18 +144,18 @@ fn look_up(shared: &Shared) -> Result<()> {
 
 #[inline(never)]
 fn freeze(arguments: &Arguments, shared: &'static Shared) -> Result<()> {
-    let until = Instant::now() + Duration::from_secs_f64(arguments.lasts);
+    let lasts = Duration::from_secs_f64(arguments.lasts);
     let worker = thread::Builder::new().name("culprit".into());
     let bytes = arguments.mib << 20;
     let dir = arguments.dir.clone();
     let on = arguments.on;
     let culprit = worker.spawn(move || match on {
-        On::MmapLock => index::grow(bytes, until),
-        On::Evict => cache::evict(bytes, until),
-        On::UserLock => index::reload(&shared.index, until),
-        On::Disk => journal::persist(&dir, bytes, until),
+        On::MmapLock => index::grow(bytes, lasts),
+        On::Evict => cache::evict(bytes, lasts),
+        On::UserLock => index::reload(&shared.index, lasts),
+        On::Disk => journal::persist(&dir, bytes, lasts),
         On::Cpu => {
-            pages::render(until.saturating_duration_since(Instant::now()));
+            pages::render(lasts);
             Ok(())
         }
         On::Nothing => Ok(()),
@@ -182,78 +182,87 @@ fn populate(bytes: usize) -> Result<*mut libc::c_void> {
     }
 }
 
-// The culprits: each asks the kernel itself, so that it is the caller of what the threads wait for.
+// The culprits: each asks the kernel itself, so that it is the caller of what the threads wait for. The time begins
+// when it does, however late its thread got a processor, and what it does it does at least once.
 
 mod index {
-    use super::{Errno, Instant, Mutex, PRIVATE, Result, populate};
+    use super::{Duration, Errno, Instant, Mutex, PRIVATE, Result, populate};
 
     /// Maps memory over populated memory, again and again: each time the kernel frees it with mmap_lock held for
     /// writing.
     #[inline(never)]
-    pub fn grow(bytes: usize, until: Instant) -> Result<()> {
+    pub fn grow(bytes: usize, lasts: Duration) -> Result<()> {
         let access = libc::PROT_READ | libc::PROT_WRITE;
-        while Instant::now() < until {
+        let until = Instant::now() + lasts;
+        loop {
             let base = populate(bytes)?;
             // SAFETY: replaces, and then unmaps, what was mapped at that address with that length.
             unsafe {
                 let fresh = libc::mmap(base, bytes, access, PRIVATE | libc::MAP_FIXED, -1, 0);
                 Errno::result(if fresh == libc::MAP_FAILED { -1 } else { libc::munmap(base, bytes) })?;
             }
+            if Instant::now() >= until {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Sleeps with the mutex that every answer needs.
     #[inline(never)]
-    pub fn reload(index: &Mutex<u64>, until: Instant) -> Result<()> {
+    pub fn reload(index: &Mutex<u64>, lasts: Duration) -> Result<()> {
         let mut index = index.lock().map_err(|_| anyhow::anyhow!("poisoned"))?;
-        loop {
-            let rest = until.saturating_duration_since(Instant::now());
-            if rest.is_zero() {
-                break;
-            }
-            let rest = libc::timespec { tv_sec: rest.as_secs() as _, tv_nsec: rest.subsec_nanos().into() };
+        let until = Instant::now() + lasts;
+        let mut rest = lasts;
+        while !rest.is_zero() {
+            let time = libc::timespec { tv_sec: rest.as_secs() as _, tv_nsec: rest.subsec_nanos().into() };
             // SAFETY: reads the time to sleep, and writes nothing. An interruption is no matter: the loop goes on.
-            unsafe { libc::nanosleep(&raw const rest, std::ptr::null_mut()) };
+            unsafe { libc::nanosleep(&raw const time, std::ptr::null_mut()) };
             *index += 1;
+            rest = until.saturating_duration_since(Instant::now());
         }
         Ok(())
     }
 }
 
 mod cache {
-    use super::{Errno, Instant, Result, populate};
+    use super::{Duration, Errno, Instant, Result, populate};
 
     /// Unmaps populated memory, again and again: the kernel frees it with mmap_lock held for reading, and whoever wants
     /// it for writing waits.
     #[inline(never)]
-    pub fn evict(bytes: usize, until: Instant) -> Result<()> {
-        while Instant::now() < until {
+    pub fn evict(bytes: usize, lasts: Duration) -> Result<()> {
+        let until = Instant::now() + lasts;
+        loop {
             let base = populate(bytes)?;
             // SAFETY: what was mapped at that address with that length.
             Errno::result(unsafe { libc::munmap(base, bytes) })?;
+            if Instant::now() >= until {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 }
 
 mod journal {
-    use super::{AsRawFd, Errno, Instant, Path, Result, Write, open};
+    use super::{AsRawFd, Duration, Errno, Instant, Path, Result, Write, open};
 
     /// Writes a large file, and has the disk take it in.
     #[inline(never)]
-    pub fn persist(dir: &Path, bytes: usize, until: Instant) -> Result<()> {
+    pub fn persist(dir: &Path, bytes: usize, lasts: Duration) -> Result<()> {
         let mut file = open(dir, "freeze-target.index")?;
         let block = vec![0x5a; 1 << 20];
-        while Instant::now() < until {
+        let until = Instant::now() + lasts;
+        loop {
             for _ in 0..bytes >> 20 {
                 file.write_all(&block)?;
             }
             // SAFETY: the descriptor is open as long as the file.
             Errno::result(unsafe { libc::fdatasync(file.as_raw_fd()) })?;
             file.set_len(0)?;
+            if Instant::now() >= until {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 }
 

@@ -1,8 +1,10 @@
 //! The trap as people run it, as a child, for tests.
 #![allow(dead_code, reason = "each test uses a part")]
 
+mod port;
+
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,6 +15,7 @@ use freeze_trap::freeze::Freeze;
 use freeze_trap::report::read_json;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+pub use port::port;
 use tempfile::TempDir;
 
 /// Catches a hang; nothing is measured.
@@ -32,14 +35,14 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A free port of this machine.
-pub fn port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// A probe that fails soon after the service on a port has frozen.
 pub fn http(port: u16) -> String {
     format!("http://127.0.0.1:{port}/,every=50ms,within=300ms,failures=1")
+}
+
+/// A probe that fails at once when nobody listens, and not because the machine is slow.
+pub fn patient_http(port: u16) -> String {
+    format!("http://127.0.0.1:{port}/,every=50ms,within=10s,failures=1")
 }
 
 /// A trap; it ends with this, and so does a command that it has started.
@@ -96,6 +99,11 @@ impl Trap {
         self.child.id() as i32
     }
 
+    /// Whether it has not ended yet.
+    pub fn lives(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     /// Sends it a signal, and it alone.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid()), signal).unwrap();
@@ -141,7 +149,7 @@ impl Drop for Trap {
 pub struct Service(Child);
 
 impl Service {
-    /// `freeze-target` on a port.
+    /// `freeze-target` on a port; it listens when this returns.
     pub fn start(port: u16, arguments: &[&str]) -> Service {
         Service::spawn(Command::new(TARGET), port, arguments)
     }
@@ -149,7 +157,13 @@ impl Service {
     /// The same, started by another program.
     pub fn spawn(mut command: Command, port: u16, arguments: &[&str]) -> Service {
         command.args(arguments).args(["--listen", &format!("127.0.0.1:{port}")]);
-        Service(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the service starts"))
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the service starts");
+        let mut service = Service(child);
+        wait_for("the service to listen", || {
+            assert_eq!(service.0.try_wait().unwrap(), None, "the service has ended");
+            TcpStream::connect(("127.0.0.1", port)).ok()
+        });
+        service
     }
 
     pub fn pid(&self) -> i32 {
