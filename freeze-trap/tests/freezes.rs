@@ -143,8 +143,8 @@ impl Run {
 /// Looks at one freeze after the other that a trap catches until one is as it has to be: whatever else the machine does
 /// may set the trap off as well. `Err` says what is wrong with one.
 fn catches(source: &str, probe: &str, target: &[&str], group: Option<&Group>, look: impl Fn(&Freeze) -> Verdict) {
-    // The history has nothing of the freeze before, and the window reaches to the end of this one.
-    let options = ["--window", "1500ms", "--history", "800ms", "--cooldown", "10ms", "--captures-per-hour", "1000"];
+    // The history has the freeze before as well, and the window reaches to the end of this one.
+    let options = ["--window", "1500ms", "--history", "5s", "--cooldown", "10ms", "--captures-per-hour", "1000"];
     let asked = "http://127.0.0.1:PORT/,every=50ms,within=20s,failures=9";
     let target = [target, &["--every", "1.5", "--lasts", "1.5"]].concat();
     let mut run = Run::start(&[&options[..], &["--source", source]].concat(), &[asked, probe], &target, group);

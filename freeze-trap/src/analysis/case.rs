@@ -66,7 +66,7 @@ impl<'a> Case<'a> {
     }
 
     fn measure(&self) -> HashMap<PlaceId, Share> {
-        let before = (self.observed.window.start_ns, self.frozen.0);
+        let before = self.before();
         let mut shares: HashMap<PlaceId, Share> = HashMap::new();
         for piece in self.pieces.iter().filter(|piece| piece.what != What::Off(Sleep::Runnable)) {
             let share = shares.entry(piece.place).or_default();
@@ -128,7 +128,7 @@ impl<'a> Case<'a> {
         if !self.has_history() {
             return usual;
         }
-        let before = (self.observed.window.start_ns, self.frozen.0);
+        let before = self.before();
         // What goes on when the freeze begins is a part of it.
         for piece in self.pieces.iter().filter(|piece| piece.end_ns <= before.1) {
             let of_cause = usual.entry(piece.cause).or_default();
@@ -144,8 +144,15 @@ impl<'a> Case<'a> {
         self.before_ns() > 0 && self.before_ns() >= self.frozen_ns() / 10
     }
 
+    /// The time that the frozen time is compared with: before it, and after the last failure of a probe then, as an
+    /// earlier freeze is not how things always are.
+    pub(super) fn before(&self) -> (u64, u64) {
+        (self.observed.calm_ns.max(self.observed.window.start_ns).min(self.frozen.0), self.frozen.0)
+    }
+
     fn before_ns(&self) -> u64 {
-        self.frozen.0.saturating_sub(self.observed.window.start_ns)
+        let (start_ns, end_ns) = self.before();
+        end_ns - start_ns
     }
 
     /// Whether the cgroup was refused as much time as would explain half of what its threads wanted to run.

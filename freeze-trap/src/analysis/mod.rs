@@ -64,6 +64,8 @@ pub struct Observed<'a> {
     pub stacks: &'a NamedStacks,
     /// When.
     pub window: &'a Window,
+    /// From when on no probe failed until the freeze.
+    pub calm_ns: u64,
     /// The source's totals at the window's start, or when the trap went off, and at its end.
     pub totals: Option<(&'a Totals, &'a Totals)>,
     /// Processor time that the cgroup was refused in the frozen time, if it has a quota.
@@ -73,6 +75,15 @@ pub struct Observed<'a> {
     /// Processor time of the threads, if it was measured. Without it, a busy thread is one that is known to live and
     /// was never off the processor for long.
     pub running: &'a [Running],
+}
+
+/// From when on no probe failed until the freeze: the end of the last failed answer that ended before it; 0 if there
+/// was none.
+#[must_use]
+pub fn calm_ns(probes: &[ProbeLine], window: &Window) -> u64 {
+    let failed = probes.iter().flat_map(|probe| &probe.points).filter(|(_, _, failure)| failure.is_some());
+    let ends_ns = failed.map(|(began_ns, took_ns, _)| began_ns.saturating_add(*took_ns));
+    ends_ns.filter(|end_ns| *end_ns <= window.frozen_ns).max().unwrap_or(0)
 }
 
 /// What analysis finds.

@@ -58,6 +58,7 @@ pub(super) struct Sample {
     pub(super) stacks: NamedStacks,
     pub(super) window: Window,
     pub(super) throttled_ns: Option<u64>,
+    pub(super) calm_ns: u64,
     next: u32,
 }
 
@@ -71,7 +72,7 @@ impl Sample {
             end_ns: 25_000 * MS,
             trigger_wall: String::new(),
         };
-        Sample { intervals: Vec::new(), stacks: NamedStacks::new(), window, throttled_ns: None, next: 0 }
+        Sample { intervals: Vec::new(), stacks: NamedStacks::new(), window, throttled_ns: None, calm_ns: 0, next: 0 }
     }
 
     /// A stack of its own.
@@ -116,6 +117,7 @@ impl Sample {
             intervals: &self.intervals,
             stacks: &self.stacks,
             window: &self.window,
+            calm_ns: self.calm_ns,
             totals: None,
             throttled_ns: self.throttled_ns,
             cpus: 2,

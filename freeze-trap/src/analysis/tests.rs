@@ -169,6 +169,33 @@ fn a_lock_of_the_program_held_in_a_sleep() {
 }
 
 #[test]
+fn an_earlier_freeze_on_the_same_lock_is_not_how_things_always_are() {
+    let mut sample = Sample::new();
+    let lock = sample.stack(FUTEX, MUTEX);
+    let wake = sample.stack(WAKE, "syscall@libc.so.6; std::sys::sync::mutex::futex::Mutex::wake@app; app::reload@app");
+    for tid in (2..18).step_by(2) {
+        for start_ms in [2_000, 5_000, 10_050] {
+            sample.lock(tid, (start_ms, start_ms + 1_900), lock, Some((41, wake)));
+        }
+    }
+    assert_ne!(told(&sample).0, Cause::UserLock, "for all that is known, they always wait for it");
+    sample.calm_ns = 7_000 * MS;
+    assert_eq!(told(&sample).0, Cause::UserLock);
+}
+
+#[test]
+fn it_is_calm_from_the_last_failure_before_the_freeze_on() {
+    let window = Window { start_ns: 100, frozen_ns: 1_000, ..Sample::new().window };
+    let failed = Some("late".to_owned());
+    let line = |points| ProbeLine { name: "tcp:1".to_owned(), points };
+    let early = line(vec![(200, 50, failed.clone()), (300, 50, None), (1_000, 70, failed.clone())]);
+    let late = line(vec![(400, 100, failed), (990, 5, None)]);
+    assert_eq!(calm_ns(std::slice::from_ref(&early), &window), 250);
+    assert_eq!(calm_ns(&[early, late], &window), 500);
+    assert_eq!(calm_ns(&[line(vec![(1, 1, None)])], &window), 0);
+}
+
+#[test]
 fn a_lock_of_the_program_held_in_a_computation() {
     let mut sample = Sample::new();
     locked(&mut sample);

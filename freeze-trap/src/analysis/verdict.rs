@@ -107,7 +107,7 @@ fn busy<'a>(case: &'a Case) -> Vec<&'a Thread> {
         let is_busy = |ran_ns, over_ns| over_ns > 0 && ran_ns >= percent(over_ns, BUSY_MIN_PERCENT);
         let busy = observed.running.iter().filter(|running| is_busy(running.cpu_ns, running.over_ns));
         let busy: Vec<&Thread> = busy.map(|running| &running.thread).collect();
-        let before = (observed.window.start_ns, case.frozen.0);
+        let before = case.before();
         let has_rested = |thread: &&&Thread| {
             let off_ns: u64 = case.pieces_of(thread).iter().map(|piece| piece.overlap_ns(before)).sum();
             off_ns > percent(before.1.saturating_sub(before.0), 100 - BUSY_MIN_PERCENT)

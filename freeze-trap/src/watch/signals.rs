@@ -1,7 +1,7 @@
 //! Signals as something to read. Held by the main loop, which looks here in every turn.
 //!
-//! Invariant: they are caught, and not blocked: what is blocked would stay so in commands that the trap starts. What was
-//! ignored when the trap was started stays ignored, by it and by its command, as whoever used nohup(1) expects.
+//! Invariant: they are caught, and not blocked: what is blocked would stay so in commands that the trap starts. What
+//! was ignored when the trap was started stays ignored, by it and by its command, as whoever used nohup(1) expects.
 
 use std::fs;
 

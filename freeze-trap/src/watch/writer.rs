@@ -15,7 +15,7 @@ use super::disk::{Disk, Stored};
 use super::maps::{self, Shared};
 use super::own;
 use super::state::State;
-use crate::analysis::{Observed, explain};
+use crate::analysis::{self, Observed, explain};
 use crate::freeze::Freeze;
 use crate::symbols::Namer;
 
@@ -57,6 +57,7 @@ pub fn explained(evidence: Evidence, namer: &mut Namer, maps: &Shared) -> Freeze
         intervals: &evidence.intervals,
         stacks: &stacks,
         window: &evidence.window,
+        calm_ns: analysis::calm_ns(&evidence.circumstances.probes, &evidence.window),
         totals: evidence.totals.as_ref().map(|(start, end)| (start, end)),
         throttled_ns: evidence.throttled_ns,
         cpus: evidence.circumstances.machine.cpus,
