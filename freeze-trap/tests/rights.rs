@@ -5,6 +5,8 @@
 //! Method: as root, a test of this file is run by `setpriv` as another user who has just these capabilities; what it
 //! sees of a program that freezes by itself, its own or root's, is read from what it prints.
 
+mod another_user;
+
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -92,31 +94,7 @@ fn a_hold_is_seen() {
 
 /// What it printed as another user who has these capabilities; `None`, with a line, where that cannot be.
 fn seen_with(capabilities: &str, target: Option<&Target>) -> Option<String> {
-    if !nix::unistd::geteuid().is_root() {
-        println!("skipped: only root can take the rights of others");
-        return None;
-    }
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-    command.args([format!("--inh-caps={capabilities}"), format!("--ambient-caps={capabilities}")]);
-    if let Some(target) = target {
-        command.env(PID, target.0.id().to_string());
-    }
-    command.arg(std::env::current_exe().unwrap()).args(["a_hold_is_seen", "--exact", "--nocapture"]);
-    let output = match command.output() {
-        Ok(output) => output,
-        Err(error) => {
-            println!("skipped: setpriv cannot be run: {error}");
-            return None;
-        }
-    };
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    if text.contains("setpriv: ") {
-        println!("skipped: {}", text.trim());
-        return None;
-    }
-    assert!(output.status.success() && text.contains("1 passed"), "with {capabilities}: {text}");
-    Some(text)
+    another_user::run("a_hold_is_seen", capabilities, target.map(|target| (PID, target.0.id().to_string())))
 }
 
 /// Whether BPF is refused to root as well, which no right would change.

@@ -4,10 +4,10 @@
 //! that are not permitted here are skipped with a line; as root, the tests are also run as another user with chosen
 //! capabilities.
 
+mod another_user;
 mod target;
 
 use std::os::unix::fs::FileExt;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ fn armed(wanted: Wanted, bounds: &Bounds) -> Option<Box<dyn Source>> {
         Err(why) => {
             let why = format!("{why:#}");
             // That is no matter of rights.
-            assert!(!why.contains("is refused by the kernel") || !is_root(), "{why}");
+            assert!(!why.contains("is refused by the kernel") || !nix::unistd::geteuid().is_root(), "{why}");
             println!("skipped: {why}");
             None
         }
@@ -268,41 +268,11 @@ fn the_best_source_is_chosen() {
 
 /// Runs one of these tests as another user, who has these capabilities. What it printed; `None` where that cannot be.
 fn as_another_user(test: &str, capabilities: &str) -> Option<String> {
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-    if !capabilities.is_empty() {
-        command.args([format!("--inh-caps={capabilities}"), format!("--ambient-caps={capabilities}")]);
-    }
-    command.arg(std::env::current_exe().unwrap()).args([test, "--exact", "--nocapture", "--test-threads=1"]);
-    let output = match command.output() {
-        Ok(output) => output,
-        Err(error) => {
-            println!("skipped: setpriv cannot be run: {error}");
-            return None;
-        }
-    };
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    if text.contains("setpriv: ") {
-        println!("skipped: {}", text.trim());
-        return None;
-    }
-    assert!(output.status.success() && text.contains("1 passed"), "{test} with {capabilities}: {text}");
-    Some(text)
-}
-
-fn is_root() -> bool {
-    let is_root = nix::unistd::geteuid().is_root();
-    if !is_root {
-        println!("skipped: only root can take the rights of others");
-    }
-    is_root
+    another_user::run(test, capabilities, None)
 }
 
 #[test]
 fn without_rights_it_is_said_which_would_give_more() {
-    if !is_root() {
-        return;
-    }
     let Some(text) = as_another_user("the_best_source_is_chosen", "") else { return };
     assert!(text.contains("chosen: samples of /proc"), "{text}");
     for wanted in ["BPF cannot be used: it takes CAP_BPF and CAP_PERFMON", "perf events cannot be used: ", "tracefs"] {
@@ -312,7 +282,7 @@ fn without_rights_it_is_said_which_would_give_more() {
 
 #[test]
 fn two_capabilities_are_enough_for_bpf() {
-    if !is_root() || armed(Wanted::Bpf, &Bounds::default()).is_none() {
+    if armed(Wanted::Bpf, &Bounds::default()).is_none() {
         return;
     }
     let Some(text) = as_another_user("the_best_source_is_chosen", "+bpf,+perfmon") else { return };
@@ -322,7 +292,7 @@ fn two_capabilities_are_enough_for_bpf() {
 
 #[test]
 fn without_tracefs_perf_events_see_switches() {
-    if !is_root() || Switches::arm(&Bounds::default(), 4096).is_err() {
+    if Switches::arm(&Bounds::default(), 4096).is_err() {
         return;
     }
     let Some(text) = as_another_user("the_best_source_is_chosen", "+perfmon") else { return };
@@ -336,9 +306,6 @@ fn without_tracefs_perf_events_see_switches() {
 
 #[test]
 fn samples_of_ones_own_programs_need_no_rights() {
-    if !is_root() {
-        return;
-    }
     as_another_user("mmap_lock_by_sampling", "");
     as_another_user("user_lock_by_sampling", "");
 }

@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::io::{BufRead, BufReader};
 use std::num::NonZeroUsize;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -21,6 +21,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, chroot, mkfifo, pivot_root};
+use tempfile::TempDir;
 
 /// After so long a test is taken to hang.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -165,21 +166,26 @@ fn a_program_whose_file_was_deleted_has_names() {
     assert_eq!((frames[0].function.as_str(), frames[0].module.as_str()), ("_start", "deleted-target"));
 }
 
-/// A program in a directory, to which `change` makes the child's root.
-fn in_another_root(change: fn(&Path) -> nix::Result<()>) {
+/// A program that runs in another root: it, where its file is, and the directory that `change` made the root of.
+fn in_another_root(change: fn(&Path) -> nix::Result<()>) -> Option<(Waiting, PathBuf, TempDir)> {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("only-there");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/grow.c");
     let built = Command::new("cc").args(["-O2", "-static", "-o"]).arg(&program).arg(source).output();
     if !nix::unistd::geteuid().is_root() || !built.is_ok_and(|built| built.status.success()) {
         println!("skipped: only root can change the root, and it takes a C compiler");
-        return;
+        return None;
     }
     let mut command = Command::new("/only-there");
     let root = dir.path().to_owned();
     // SAFETY: system calls, with memory that was allocated before.
     unsafe { command.pre_exec(move || Ok(change(&root)?)) };
-    let child = Waiting::start(&mut command);
+    Some((Waiting::start(&mut command), program, dir))
+}
+
+/// It has a name though its file is not where the trap would look.
+fn has_a_name_in_another_root(change: fn(&Path) -> nix::Result<()>) {
+    let Some((child, program, _dir)) = in_another_root(change) else { return };
     let mut maps = MapsCache::new();
     maps.read(child.pid()).unwrap();
     let frames = named(&maps, child.pid(), &[child.entry(&program)], 0);
@@ -203,13 +209,13 @@ fn enter_container(root: &Path) -> nix::Result<()> {
 
 #[test]
 fn a_program_in_a_container_has_names_of_its_own_files() {
-    in_another_root(enter_container);
+    has_a_name_in_another_root(enter_container);
 }
 
 #[test]
 fn a_program_that_has_changed_its_root_has_names_of_its_own_files() {
-    in_another_root(chroot);
-    in_another_root(|root| {
+    has_a_name_in_another_root(chroot);
+    has_a_name_in_another_root(|root| {
         leave_mounts()?;
         chroot(root)
     });
@@ -368,19 +374,7 @@ fn debug_information_in_another_file_is_used_but_no_pipe_is_waited_for() {
 
 #[test]
 fn a_program_in_a_container_has_names_when_it_has_ended() {
-    let dir = tempfile::tempdir().unwrap();
-    let program = dir.path().join("only-there");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/grow.c");
-    let built = Command::new("cc").args(["-O2", "-static", "-o"]).arg(&program).arg(source).output();
-    if !nix::unistd::geteuid().is_root() || !built.is_ok_and(|built| built.status.success()) {
-        println!("skipped: only root can change the root, and it takes a C compiler");
-        return;
-    }
-    let mut command = Command::new("/only-there");
-    let root = dir.path().to_owned();
-    // SAFETY: system calls, with memory that was allocated before.
-    unsafe { command.pre_exec(move || Ok(enter_container(&root)?)) };
-    let child = Waiting::start(&mut command);
+    let Some((child, program, _dir)) = in_another_root(enter_container) else { return };
     let (pid, entry) = (child.pid(), child.entry(&program));
     let mut maps = MapsCache::new();
     maps.read(pid).unwrap();

@@ -98,6 +98,27 @@ fn resident_kib(pid: i32) -> u64 {
 }
 
 #[test]
+fn a_command_is_started_again_and_watched_on() {
+    let files = tempfile::tempdir().unwrap();
+    let (port, mark) = (port(), files.path().join("mark"));
+    // The first life is short, the second freezes.
+    let script = "if [ -e \"$0\" ]; then exec \"$@\"; fi; touch \"$0\"; exit 3";
+    let probe = http(port);
+    let options = ["--source", "sampling", "--window", "300ms", "--restart", "--probe", &probe, "--exec", "sh", "-c"];
+    let service = [TARGET, "--listen", &format!("127.0.0.1:{port}"), "user-lock", "--every", "1", "--lasts", "1"];
+    let mut trap = Trap::watch(&[&options[..], &[script, mark.to_str().unwrap()], &service].concat());
+    trap.hears("has ended (exit status: 3), and is started again");
+    trap.hears("written to");
+    // A signal ends both.
+    trap.signal(Signal::SIGTERM);
+    trap.ends_with(128 + 15);
+    let said = trap.said();
+    assert_eq!(said.matches("is started again").count(), 1, "{said}");
+    let mut trap = Trap::watch(&["--source", "sampling", "--restart", "--cgroup", "/"]);
+    trap.ends_with(2);
+}
+
+#[test]
 fn memory_does_not_grow_with_processes_that_come_and_go() {
     // Each of them is found, watched and forgotten.
     let script = "number=0; while :; do sleep 0.05 & number=$((number + 1)); echo $number; wait; done";

@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod options;
 mod own;
 mod pace;
+mod restart;
 mod run;
 pub mod running;
 pub mod samples;
@@ -37,6 +38,7 @@ use self::maps::Maps;
 use self::metrics::Metrics;
 use self::options::{Options, USUAL_PROBES};
 use self::own::Limits;
+use self::restart::Restart;
 use self::run::{Run, Schedule};
 use self::signals::Signals;
 use self::state::State;
@@ -61,7 +63,7 @@ pub fn say(text: impl std::fmt::Display) {
 /// Exit statuses, for `--help`.
 pub const STATUSES: &str = "\
   0    it was ended by a signal, by --for, by --once after a capture, or with the process of --pid
-  N    the command of --exec ended with status N, or 128 + N if signal N ended it
+  N    the command of --exec ended with status N, or 128 + N if signal N ended it (without --restart, or after a signal)
   1    it could not begin, for the reason that is told
   2    the command line is wrong
   3    --once, and it ended without a capture
@@ -139,6 +141,7 @@ pub fn watch(options: &Options) -> Result<ExitCode> {
         directory,
         signals,
         once: options.once,
+        restart: options.restart.then(|| Restart::new(spec, limits, now_ns)),
         schedule: Schedule::new(now_ns, options.lasting.map(duration::ns)),
         pids: Vec::new(),
         may_run_already: !is_command,

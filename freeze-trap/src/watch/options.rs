@@ -56,6 +56,9 @@ pub struct Options {
     /// stalled-threads, lock-hold and lock-wait over 250ms
     #[arg(long = "probe", value_name = "SPEC")]
     pub probes: Vec<probe::Spec>,
+    /// Start the command of --exec again whenever it ends, a second after the last start at the earliest
+    #[arg(long, conflicts_with_all = ["pid", "unit", "cgroup"])]
+    pub restart: bool,
     /// How often probes are asked
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse)]
     pub every: Duration,

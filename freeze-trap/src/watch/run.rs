@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{ExitCode, exit};
+use std::process::{ExitCode, ExitStatus, exit};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -20,6 +20,7 @@ use super::capture::{Facts, Trap};
 use super::maps::Maps;
 use super::metrics::Metrics;
 use super::pace::{Begun, Pace};
+use super::restart::Restart;
 use super::running::Runs;
 use super::samples::Sample;
 use super::signals::{Came, ENDS, Signals};
@@ -130,6 +131,8 @@ pub struct Run {
     pub signals: Signals,
     /// One capture is enough.
     pub once: bool,
+    /// The command is to be started again when it ends.
+    pub restart: Option<Restart>,
     /// What is done when.
     pub schedule: Schedule,
     /// The processes of now.
@@ -254,10 +257,28 @@ impl Run {
             Ok(pids) => self.watch(pids, now_ns),
             Err(error) => self.complaints.tell("processes", &error),
         }
-        if let Some(ended) = self.target.ended() {
-            self.end.get_or_insert(End::Target(ended));
+        match self.target.ended() {
+            Some(Ended::Command(status)) if self.restart.is_some() && self.end.is_none() => {
+                self.start_again(status, now_ns);
+            }
+            Some(ended) => {
+                self.end.get_or_insert(End::Target(ended));
+            }
+            None => {}
         }
         self.schedule.processes.done(begun);
+    }
+
+    /// Starts the command again that has ended, unless it was started only just now.
+    fn start_again(&mut self, status: ExitStatus, now_ns: u64) {
+        match self.restart.as_mut().and_then(|restart| restart.start(now_ns)) {
+            Some(Ok(target)) => {
+                say(format_args!("{} has ended ({status}), and is started again", self.target.name()));
+                self.target = target;
+            }
+            Some(Err(error)) => self.complaints.tell("it cannot be started again", &error),
+            None => {}
+        }
     }
 
     fn watch(&mut self, pids: Vec<i32>, now_ns: u64) {
