@@ -341,12 +341,13 @@ fn processes_that_bpf_has_no_room_for_are_counted_and_the_others_are_watched() {
     source.watch(&pids).unwrap();
     assert_eq!(source.losses().unwrap().threads, 0);
     pids.push(last.pid());
-    let threads = std::fs::read_dir(format!("/proc/{}/task", last.pid())).unwrap().count() as u64;
-    for _ in 0..2 {
+    let lost = [(); 2].map(|()| {
         let error = source.watch(&pids).unwrap_err().to_string();
         assert!(error.contains("1025 processes") && error.contains("(1024)"), "{error}");
-        assert_eq!(source.losses().unwrap().threads, threads, "each is counted once");
-    }
+        source.losses().unwrap().threads
+    });
+    // How many threads it has by then is its own affair.
+    assert!(lost[0] > 0 && lost[0] == lost[1], "each is counted once: {lost:?}");
     // Where one leaves, the other has room, and is looked at although there are too many again.
     pids.retain(|pid| *pid != first.pid());
     pids.push((1 << 22) + 2000);
