@@ -93,14 +93,15 @@ fn tracepoint(types: Option<&KernelTypes>) -> Fact {
 }
 
 /// Whether this process has the right of this name.
-pub(super) fn has(capability: &str) -> bool {
-    let mask = effective().unwrap_or(0);
+pub(crate) fn has(capability: &str) -> bool {
+    let mask = own_mask("CapEff:").unwrap_or(0);
     CAPABILITIES.iter().any(|(name, bit)| *name == capability && mask >> bit & 1 == 1)
 }
 
-fn effective() -> Option<u64> {
+/// A line of bits of this process's status, such as `CapEff:`; `None` where the kernel does not tell.
+pub(crate) fn own_mask(key: &str) -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    let mask = status.lines().find_map(|line| line.strip_prefix(key))?;
     u64::from_str_radix(mask.trim(), 16).ok()
 }
 
@@ -255,6 +256,6 @@ mod tests {
     #[test]
     fn a_right_that_does_not_exist_is_not_had() {
         assert!(!has("CAP_OF_ANOTHER_WORLD"));
-        assert_eq!(has("CAP_SYS_ADMIN"), effective().unwrap() >> 21 & 1 == 1);
+        assert_eq!(has("CAP_SYS_ADMIN"), own_mask("CapEff:").unwrap() >> 21 & 1 == 1);
     }
 }

@@ -54,7 +54,7 @@ impl Command {
             }
         }
         // The dead that nobody has waited for are no processes to watch.
-        found.retain(|pid| process::stat(*pid).is_ok_and(|stat| !matches!(stat.state, 'Z' | 'X')));
+        found.retain(|pid| process::stat(*pid).is_ok_and(|stat| !stat.has_ended()));
         found
     }
 

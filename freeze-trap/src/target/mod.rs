@@ -174,7 +174,7 @@ impl Target {
 
 /// Whether the process of that start still runs; what has ended and was not waited for does not.
 fn runs(pid: i32, started_ticks: u64) -> bool {
-    process::stat(pid).is_ok_and(|stat| stat.started_ticks == started_ticks && !matches!(stat.state, 'Z' | 'X'))
+    process::stat(pid).is_ok_and(|stat| stat.started_ticks == started_ticks && !stat.has_ended())
 }
 
 /// Memory of processes together. Those that have ended count nothing.
@@ -199,6 +199,6 @@ pub fn memory(pids: &[i32], at_ns: u64) -> MemoryPoint {
 /// Processes with their names, without those that have ended.
 #[must_use]
 pub fn names(pids: &[i32]) -> Vec<(i32, String)> {
-    let runs = |stat: &process::Stat| !matches!(stat.state, 'Z' | 'X');
-    pids.iter().filter_map(|&pid| Some((pid, process::stat(pid).ok().filter(runs)?.name))).collect()
+    let stats = pids.iter().filter_map(|&pid| Some((pid, process::stat(pid).ok()?)));
+    stats.filter(|(_, stat)| !stat.has_ended()).map(|(pid, stat)| (pid, stat.name)).collect()
 }

@@ -28,6 +28,12 @@ pub struct Stat {
 }
 
 impl Stat {
+    /// Whether it has ended, and only waits to be waited for.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state, 'Z' | 'X')
+    }
+
     /// Takes a `stat` file apart.
     #[must_use]
     pub fn parse(text: &str) -> Option<Stat> {

@@ -4,10 +4,10 @@
 //! Invariant: what is raised here is the trap's alone: a command that it starts gets the limits that the trap was
 //! given.
 
-use std::fs;
-
 use nix::sys::mman::{MlockAllFlags, mlockall, munlockall};
 use nix::sys::resource::{RLIM_INFINITY, Resource, UsageWho, getrlimit, getrusage, setrlimit};
+
+use crate::source::permits;
 
 /// Rights to look into other processes, by number (include/uapi/linux/capability.h): CAP_SYS_PTRACE, CAP_SYSLOG,
 /// CAP_PERFMON, CAP_BPF.
@@ -73,20 +73,13 @@ pub fn lock_memory() -> Result<(), String> {
     let help = "give CAP_IPC_LOCK or `ulimit -l unlimited` (LimitMEMLOCK=infinity in a unit of systemd)";
     let refused = |why: String| format!("the trap's memory can be swapped out: {why}; {help}");
     let (soft, _) = getrlimit(Resource::RLIMIT_MEMLOCK).map_err(|error| refused(error.to_string()))?;
-    if soft != RLIM_INFINITY && !has_ipc_lock() {
+    if soft != RLIM_INFINITY && !permits::has("CAP_IPC_LOCK") {
         // Below a limit, memory would be locked for now, and what is asked for later would be refused.
         return Err(refused(format!("only {soft} bytes may be locked")));
     }
     let all = MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE;
     let on_touch = MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
     mlockall(all | on_touch).map_err(|error| refused(format!("mlockall: {error}")))
-}
-
-/// Whether CAP_IPC_LOCK, which is number 14, is in effect.
-fn has_ipc_lock() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & (1 << 14) != 0)
 }
 
 /// Gives back what was needed for a moment, as for the kernel's types or the names of a program: the C library would

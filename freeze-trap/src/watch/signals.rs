@@ -3,12 +3,12 @@
 //! Invariant: they are caught, and not blocked: what is blocked would stay so in commands that the trap starts. What
 //! was ignored when the trap was started stays ignored, by it and by its command, as whoever used nohup(1) expects.
 
-use std::fs;
-
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithRawSiginfo;
+
+use crate::source::permits::own_mask;
 
 /// Those that end the trap.
 pub const ENDS: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
@@ -17,13 +17,6 @@ const OTHERS: [Signal; 2] = [Signal::SIGUSR1, Signal::SIGUSR2];
 
 /// `si_code` of what the kernel sends by itself, as for a key: the command gets that as well.
 const SI_KERNEL: i32 = 128;
-
-/// The signals that are ignored, as bits; none where the kernel does not tell.
-fn ignored() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
-}
 
 /// A signal that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +38,7 @@ impl Signals {
     /// The kernel refuses.
     pub fn take(with_command: bool) -> Result<Self> {
         let others: &[Signal] = if with_command { &OTHERS } else { &[] };
-        let ignored = ignored();
+        let ignored = own_mask("SigIgn:").unwrap_or(0);
         let all = ENDS.iter().chain(others).map(|signal| *signal as i32);
         let all = all.filter(|number| ignored >> (number - 1) & 1 == 0);
         Ok(Signals { caught: SignalsInfo::new(all).context("signals cannot be caught")? })
