@@ -19,6 +19,16 @@ pub fn check() -> Result<(), Unavailable> {
     on_new_thread(|| open().map(drop))
 }
 
+/// Counters that count nothing, held open while others come and go: the kernel takes its time to begin with each
+/// tracepoint and to be done with it, but not while somebody else has it.
+pub struct Held(#[expect(dead_code, reason = "held, not read")] Vec<Counter>);
+
+/// Opens them; what cannot be opened is not held, which costs time only.
+pub fn hold() -> Held {
+    // On a thread of its own, as in `check`.
+    Held(on_new_thread(open).unwrap_or_default())
+}
+
 /// Plays a workload in a new process of a `bench-*` binary, and gives what the kernel counted.
 ///
 /// # Errors
@@ -36,7 +46,7 @@ pub fn play(binary: &Path, play: &Play) -> Result<Counts, Failure> {
             command.arg(counter.as_fd().as_raw_fd().to_string());
         }
         let report = output_of(&mut command, play.deadline);
-        // The kernel takes its time to close them.
+        // The kernel takes its time to be done with the filter.
         std::thread::spawn(move || drop(counters));
         let report = report?;
         parsed(&report, report.lines().nth(1).unwrap_or_default().parse())

@@ -63,6 +63,7 @@ fn compare(options: &Comparison) -> Result<bool> {
             directory: &directory,
             rounds: rounds(options),
             hurried: options.quick,
+            budget: options.budget(),
             deadline: options.deadline(),
         };
         schedule.play(&mut results, record.as_mut())?;

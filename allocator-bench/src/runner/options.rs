@@ -16,6 +16,9 @@ const FULL_ROUNDS: u32 = 5;
 const QUICK_ROUNDS: u32 = 3;
 const FULL_STARTUP_RUNS: u32 = 100;
 const QUICK_STARTUP_RUNS: u32 = 60;
+/// What the rounds of the quick mode may take; the rest of its three minutes is for memory that is touched first, starts
+/// of empty processes, and guesses that fall short.
+const QUICK_BUDGET: Duration = Duration::from_secs(130);
 
 /// Plays whole workloads under antifreeze and other allocators, each run in its own process, and compares them.
 #[derive(Clone, Debug, Parser)]
@@ -64,7 +67,7 @@ pub struct Selection {
 /// How workloads are compared.
 #[derive(Args, Clone, Debug)]
 pub struct Comparison {
-    /// A fraction of the work and fewer rounds: under three minutes on two cores
+    /// A fraction of the work and fewer rounds: under three minutes, by less work still where a machine is slow
     #[arg(long)]
     pub quick: bool,
 
@@ -72,7 +75,7 @@ pub struct Comparison {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: Option<u32>,
 
-    /// Length of every workload, 1 being the full one [default: 1, with --quick 0.15 or more]
+    /// Length of every workload, 1 being the full one [default: 1, with --quick about 0.15]
     #[arg(long, value_name = "FACTOR", value_parser = parse_scale)]
     scale: Option<f64>,
 
@@ -138,6 +141,11 @@ impl Comparison {
     /// How often an empty child is started under each allocator.
     pub fn startup_runs(&self) -> u32 {
         if self.quick { QUICK_STARTUP_RUNS } else { FULL_STARTUP_RUNS }
+    }
+
+    /// What all rounds may take, where that is limited: in quick mode, unless the length was asked for.
+    pub fn budget(&self) -> Option<Duration> {
+        (self.quick && self.scale.is_none() && self.rounds.is_none()).then_some(QUICK_BUDGET)
     }
 
     /// The numbers of threads, in the order given.
@@ -221,6 +229,9 @@ mod tests {
         let quick = parse("--quick --rounds 7").expect("valid");
         assert_eq!((quick.rounds(), quick.scale_of(grow)), (7, grow.quick_scale));
         assert_eq!(parse("--quick --scale 2").expect("valid").scale_of(grow), 2.0);
+        let limited = ["--quick", "", "--rounds 7", "--quick --rounds 7", "--quick --scale 2"]
+            .map(|line| parse(line).expect("valid").budget().is_some());
+        assert_eq!(limited, [true, false, false, false, false]);
     }
 
     #[test]

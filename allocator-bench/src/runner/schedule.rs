@@ -2,7 +2,7 @@
 //! where it may not, a short one that is thrown away), then the measured rounds, then one with probes.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use allocator_bench::contender::Contender;
 use anyhow::Result;
@@ -15,6 +15,9 @@ use super::{counting, launch};
 
 /// How much shorter than a measured run one is that is not timed, where time is dear.
 const SHORT_SHARE: f64 = 0.25;
+
+/// No workload is cut to less than this share of its length: shorter runs are mostly start-up.
+const CUT_SHARE_MIN: f64 = 0.2;
 
 /// What a round is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,6 +41,8 @@ pub struct Schedule<'a> {
     pub rounds: Vec<Round>,
     /// Whether rounds that are not timed are short.
     pub hurried: bool,
+    /// What all rounds may take together, if that is limited: workloads are cut on a machine that is too slow for them.
+    pub budget: Option<Duration>,
     /// How long a child may take at most.
     pub deadline: Duration,
 }
@@ -50,10 +55,12 @@ impl Schedule<'_> {
     pub fn play(&self, results: &mut Results, mut record: Option<&mut RecordFile>) -> Result<()> {
         let runs = self.rounds.len() * results.rows.len() * results.contenders.len();
         let bar = ProgressBar::new(runs as u64).with_style(style());
+        let start = Instant::now();
         for (turn, &round) in self.rounds.iter().enumerate() {
             if bar.is_hidden() {
                 eprintln!("round {} of {}", turn + 1, self.rounds.len());
             }
+            let held = (round == Round::Counted).then(counting::hold);
             for row in 0..results.rows.len() {
                 for position in 0..results.contenders.len() {
                     let index = rotated(position, turn + row, results.contenders.len());
@@ -64,6 +71,10 @@ impl Schedule<'_> {
                     }
                     bar.inc(1);
                 }
+            }
+            drop(held);
+            if turn == 0 {
+                self.cut_to_budget(results, start.elapsed(), &bar);
             }
         }
         bar.finish_and_clear();
@@ -111,6 +122,20 @@ impl Schedule<'_> {
         }
     }
 
+    /// After the first round: makes the workloads of those to come, of all allocators alike, short enough for the
+    /// budget.
+    fn cut_to_budget(&self, results: &mut Results, first_took: Duration, bar: &ProgressBar) {
+        let Some(budget) = self.budget else { return };
+        let Some((&first, rest)) = self.rounds.split_first() else { return };
+        let rest_share: f64 = rest.iter().map(|&round| self.share(round)).sum();
+        let cut = cut_share(first_took, rest_share / self.share(first), budget);
+        if cut < 1.0 {
+            let text = format!("the machine is slow: workloads cut to {:.0} % of their quick length", cut * 100.0);
+            bar.suspend(|| eprintln!("{text}"));
+            results.rows.iter_mut().for_each(|row| row.scale *= cut);
+        }
+    }
+
     fn share(&self, round: Round) -> f64 {
         match round {
             Round::WarmUp => SHORT_SHARE,
@@ -125,6 +150,14 @@ fn style() -> ProgressStyle {
         .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
+/// The share of their length that leaves all rounds within `budget`, where the first took `first_took` and the rest is
+/// `rest` times as much work.
+fn cut_share(first_took: Duration, rest: f64, budget: Duration) -> f64 {
+    let left = budget.saturating_sub(first_took).as_secs_f64();
+    let share = left / (first_took.as_secs_f64() * rest);
+    if share.is_finite() { share.clamp(CUT_SHARE_MIN, 1.0) } else { 1.0 }
+}
+
 /// The index of whoever has its turn at `position`, when everybody moves up by one from round to round.
 pub fn rotated(position: usize, round: usize, count: usize) -> usize {
     (position + round) % count
@@ -132,7 +165,20 @@ pub fn rotated(position: usize, round: usize, count: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::rotated;
+    use std::time::Duration;
+
+    use super::{CUT_SHARE_MIN, cut_share, rotated};
+
+    #[test]
+    fn what_would_take_too_long_is_cut() {
+        let share = |first_took, rest| cut_share(Duration::from_secs(first_took), rest, Duration::from_secs(130));
+        assert_eq!(share(10, 12.0), 1.0);
+        assert_eq!(share(5, 13.0), 1.0, "what there is time for is not made longer");
+        assert_eq!(share(30, 10.0), 1.0 / 3.0);
+        assert_eq!(share(60, 13.0), CUT_SHARE_MIN);
+        assert_eq!(share(200, 13.0), CUT_SHARE_MIN, "over the budget already");
+        assert_eq!([share(0, 13.0), share(10, 0.0), share(0, 0.0)], [1.0; 3], "nothing to be cut");
+    }
 
     #[test]
     fn everyone_is_first_once() {
