@@ -118,6 +118,19 @@ fn a_service_can_reach_a_socket_in_the_units_directory() {
 }
 
 #[test]
+fn captures_of_the_unit_are_not_in_a_directory_that_a_trap_of_root_makes() {
+    let unit = read("freeze-trap@.service");
+    let of_root = Path::new("/var/lib/freeze-trap");
+    if nix::unistd::geteuid().is_root() {
+        assert_eq!(freeze_trap::watch::options::usual_directory().unwrap(), of_root);
+    }
+    // That one is for root alone, so that the unit's user could not get through it.
+    let own = Path::new("/var/lib").join(values(&unit, "StateDirectory")[0]);
+    assert!(!own.starts_with(of_root) && own.ends_with("%i"), "{}", own.display());
+    assert!(unit.contains("--directory ${STATE_DIRECTORY}"));
+}
+
+#[test]
 fn the_manifests_captures_go_to_a_directory_of_the_traps_own() {
     let manifest = manifest();
     let container = &manifest["spec"]["template"]["spec"]["containers"][0];

@@ -51,8 +51,8 @@ pub enum Missing {
     },
     /// Perf events on whole processors are not permitted.
     #[error(
-        "perf events on all processors are not permitted ({why}): run as root, or with CAP_PERFMON, or set \
-         kernel.perf_event_paranoid=-1 (it is {paranoid})"
+        "perf events on all processors are not permitted ({why}): run as root, or with CAP_PERFMON and \
+         kernel.perf_event_paranoid of 2 or less, or set kernel.perf_event_paranoid=-1 (it is {paranoid})"
     )]
     Privilege {
         /// What the system said.

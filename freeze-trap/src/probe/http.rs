@@ -68,7 +68,7 @@ impl Http {
 impl Probe for Http {
     fn ask(&mut self, ask: &Ask) -> Result<(), Failure> {
         let failed = |error: Error| match error {
-            Error::Timeout(at) => ask.late(&at.to_string()),
+            Error::Timeout(_) => ask.late("waiting for the whole answer"),
             other => other.to_string().into(),
         };
         let mut response = self.agent.get(&self.url).call().map_err(failed)?;

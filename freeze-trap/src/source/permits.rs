@@ -142,17 +142,31 @@ fn paranoid() -> Fact {
         return Fact::new(name, "none", Some("perf events take CONFIG_PERF_EVENTS"));
     };
     let level: i64 = found.parse().unwrap_or(i64::MAX);
-    let is_free = level < 0 || has("CAP_PERFMON") || has("CAP_SYS_ADMIN");
-    Fact::new(name, found, (!is_free).then_some("-1 gives perf events without CAP_PERFMON"))
+    let help = if has("CAP_SYS_ADMIN") { None } else { paranoid_help(level, has("CAP_PERFMON")) };
+    Fact::new(name, found, help)
+}
+
+/// What gives perf events at a level to whoever is not root. Levels above 2 are distributions' own: Debian's kernels
+/// refuse perf events there to all without CAP_SYS_ADMIN (seen with Linux 6.1, where the default is 3).
+fn paranoid_help(level: i64, has_perfmon: bool) -> Option<&'static str> {
+    match (level, has_perfmon) {
+        (..0, _) | (..=2, true) => None,
+        (..=2, false) => Some("-1 gives perf events without CAP_PERFMON"),
+        (_, true) => Some("2 or less gives perf events with CAP_PERFMON; BPF does not depend on it"),
+        (_, false) => Some("-1 gives perf events without CAP_PERFMON, 2 or less with it; BPF does not depend on it"),
+    }
+}
+
+/// Whether addresses are told. Before Linux 6.15 the first symbols really are at 0 and just above: variables of each
+/// processor.
+fn shows_addresses(symbols: &str) -> bool {
+    symbols.lines().any(|line| line.split(' ').next().is_some_and(|address| address.bytes().any(|digit| digit != b'0')))
 }
 
 fn addresses() -> Fact {
     let name = "kernel.kptr_restrict";
     let found = setting("kptr_restrict").unwrap_or_else(|| "unknown".into());
-    let shown = fs::read_to_string("/proc/kallsyms").is_ok_and(|text| {
-        let first = text.split_ascii_whitespace().next();
-        first.is_some_and(|address| address.bytes().any(|digit| digit != b'0'))
-    });
+    let shown = fs::read_to_string("/proc/kallsyms").is_ok_and(|text| shows_addresses(&text));
     let help = "CAP_SYSLOG (with 2 not even that), or 0 with kernel.perf_event_paranoid=1, gives the names of the \
                 kernel's functions";
     Fact::new(name, found, (!shown).then_some(help))
@@ -251,6 +265,25 @@ mod tests {
         let newer = KernelTypes::with_strings(b"\0BPF_FUNC_task_pt_regs\0");
         assert_eq!((helper(Some(&newer)).found.as_str(), helper(Some(&newer)).help), ("there", None));
         assert_eq!(helper(None).help, None);
+    }
+
+    #[test]
+    fn above_the_kernels_own_levels_the_capability_is_not_enough() {
+        assert_eq!([-1, 0, 2].map(|level| paranoid_help(level, true)), [None; 3]);
+        assert_eq!(paranoid_help(-1, false), None);
+        assert_eq!(paranoid_help(2, false), Some("-1 gives perf events without CAP_PERFMON"));
+        for has_perfmon in [false, true] {
+            assert!(paranoid_help(3, has_perfmon).is_some_and(|help| help.contains("2 or less")));
+        }
+    }
+
+    #[test]
+    fn a_symbol_at_zero_does_not_mean_that_addresses_are_hidden() {
+        let first = "0000000000000000 A fixed_percpu_data\n0000000000000000 A __per_cpu_start\n";
+        assert!(shows_addresses(&format!("{first}ffffffff81000000 T _stext\n")));
+        for hidden in [format!("{first}0000000000000000 T _stext\n"), String::new()] {
+            assert!(!shows_addresses(&hidden));
+        }
     }
 
     #[test]

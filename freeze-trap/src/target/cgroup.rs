@@ -57,8 +57,11 @@ impl Mount {
 
 /// Where hierarchies are mounted, those first in which systemd keeps its units.
 pub(super) fn mounts() -> Vec<Mount> {
-    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let mut mounts: Vec<Mount> = text.lines().filter_map(Mount::parse).collect();
+    parse_mounts(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+}
+
+fn parse_mounts(mountinfo: &str) -> Vec<Mount> {
+    let mut mounts: Vec<Mount> = mountinfo.lines().filter_map(Mount::parse).collect();
     mounts.sort_by_key(|mount| (!mount.is_of_systemd(), mount.names.is_some()));
     mounts
 }
@@ -239,6 +242,52 @@ mod tests {
         let text = "9:name=systemd:/x\n4:cpu,cpuacct:/docker/7/b\n3:cpuset:/y\n0::/a:b\n";
         let found: Vec<_> = of_process(text, &mounts).into_iter().map(|(_, directory)| directory).collect();
         assert_eq!(found, [Path::new("/sys/fs/cgroup/cpu,cpuacct/b"), Path::new("/sys/fs/cgroup/a:b")]);
+    }
+
+    /// Lines of `/proc/self/mountinfo` and `/proc/PID/cgroup` of a service, as systemd 252 sets machines up: version 2
+    /// alone, and both (`systemd.unified_cgroup_hierarchy=0`); and as an init that is not systemd mounts each controller.
+    const UNIFIED: (&str, &str) = (
+        "31 22 0:26 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate,\
+         memory_recursiveprot\n",
+        "0::/system.slice/icy.service\n",
+    );
+    const HYBRID: (&str, &str) = (
+        "31 22 0:26 / /sys/fs/cgroup ro,nosuid,nodev,noexec shared:9 - tmpfs tmpfs ro,size=4096k,mode=755,inode64\n\
+         32 31 0:27 / /sys/fs/cgroup/unified rw,nosuid,nodev,noexec,relatime shared:10 - cgroup2 cgroup2 rw,nsdelegate\n\
+         33 31 0:28 / /sys/fs/cgroup/systemd rw,nosuid,nodev,noexec,relatime shared:11 - cgroup cgroup rw,xattr,\
+         name=systemd\n\
+         36 31 0:31 / /sys/fs/cgroup/devices rw,nosuid,nodev,noexec,relatime shared:15 - cgroup cgroup rw,devices\n\
+         40 31 0:35 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid,nodev,noexec,relatime shared:19 - cgroup cgroup rw,cpu,\
+         cpuacct\n\
+         45 31 0:40 / /sys/fs/cgroup/memory rw,nosuid,nodev,noexec,relatime shared:24 - cgroup cgroup rw,memory\n",
+        "13:blkio:/\n11:memory:/system.slice/icy.service\n6:cpu,cpuacct:/system.slice\n\
+         2:devices:/system.slice/icy.service\n1:name=systemd:/system.slice/icy.service\n0::/system.slice/icy.service\n",
+    );
+    const FIRST: (&str, &str) = (
+        "31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n\
+         32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\n\
+         35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
+         40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd\n",
+        "9:name=systemd:/\n4:memory:/jobs/17\n1:cpu:/limited\n",
+    );
+
+    #[test]
+    fn machines_of_each_layout_are_understood() {
+        let units = |layout: (&str, &str)| -> Vec<PathBuf> {
+            let of_systemd = parse_mounts(layout.0).into_iter().filter(Mount::is_of_systemd);
+            of_systemd.map(|mount| mount.directory).collect()
+        };
+        let quotas = |layout: (&str, &str)| -> Vec<PathBuf> {
+            of_process(layout.1, &parse_mounts(layout.0)).into_iter().map(|(_, directory)| directory).collect()
+        };
+        let paths =
+            |paths: &[&str]| paths.iter().map(|path| Path::new("/sys/fs/cgroup").join(path)).collect::<Vec<_>>();
+        assert_eq!(units(UNIFIED), paths(&[""]));
+        assert_eq!(quotas(UNIFIED), paths(&["system.slice/icy.service"]));
+        // The hierarchy of version 2 comes first. The service has no place of its own for processor time.
+        assert_eq!(units(HYBRID), paths(&["unified", "systemd"]));
+        assert_eq!(quotas(HYBRID), paths(&["cpu,cpuacct/system.slice", "unified/system.slice/icy.service"]));
+        assert_eq!((units(FIRST), quotas(FIRST)), (paths(&["systemd"]), paths(&["cpu/limited"])));
     }
 
     #[test]

@@ -103,12 +103,13 @@ impl Target {
         &self.name
     }
 
-    /// What to tell of a cgroup that is not there yet.
+    /// What to tell of a cgroup that is not there yet, or of a unit that does not run yet.
     #[must_use]
     pub fn awaited(&self) -> Option<String> {
         match &self.how {
             How::Cgroup(place) => place.awaited(),
-            _ => None,
+            How::Unit(unit) => unit.awaited(),
+            How::Pid { .. } | How::Exec(_) => None,
         }
     }
 

@@ -27,6 +27,9 @@ const DEPTH_MAX: u32 = 8;
 /// What names of units end in (systemd.unit(5)), as far as units have processes.
 const SUFFIXES: [&str; 6] = [".service", ".scope", ".slice", ".socket", ".mount", ".swap"];
 
+/// What the others end in.
+const WITHOUT_PROCESSES: [&str; 5] = [".target", ".timer", ".path", ".device", ".automount"];
+
 /// How a unit's cgroup is looked for.
 type Find = fn(&str) -> Result<Option<Group>>;
 
@@ -99,7 +102,10 @@ fn find(name: &str) -> Result<Option<Group>> {
     match ask_systemd(name) {
         Answer::Runs(path) => Ok(Group::find(&path)),
         Answer::Stopped => Ok(None),
-        Answer::Unknown => bail!("systemd knows no unit {name}; `systemctl list-units` lists those that run"),
+        Answer::Unknown => bail!(
+            "systemd knows no unit {name}; `systemctl list-units` lists those that run; one of a user's own systemd is \
+             watched by --cgroup, with the path that `systemctl --user show -p ControlGroup {name}` tells"
+        ),
         Answer::Nothing => {
             let mounts = mounts();
             let mut of_systemd = mounts.iter().filter(|mount| mount.is_of_systemd());
@@ -109,15 +115,33 @@ fn find(name: &str) -> Result<Option<Group>> {
     }
 }
 
+/// Refuses what is no name of a unit, and of one that never has processes.
+fn require_name(name: &str) -> Result<()> {
+    if name.is_empty() || name.contains('/') {
+        bail!("`{name}` is no name of a unit; write one like `nginx.service`, or `nginx` for short");
+    }
+    if WITHOUT_PROCESSES.iter().any(|suffix| name.ends_with(suffix)) {
+        bail!("units like {name} have no processes; give the service that it starts");
+    }
+    let full = full_name(name);
+    if let Some((template, suffix)) = full.rsplit_once('.').filter(|(before, _)| before.ends_with('@')) {
+        bail!("{full} is a template, which never runs; give one of its instances, like {template}NAME.{suffix}");
+    }
+    Ok(())
+}
+
 impl Unit {
     /// Looks for a unit.
     pub(super) fn open(name: &str) -> Result<Self> {
-        if name.is_empty() || name.contains('/') {
-            bail!("`{name}` is no name of a unit; write one like `nginx.service`, or `nginx` for short");
-        }
+        require_name(name)?;
         let name = full_name(name);
         let group = find(&name)?;
         Ok(Unit { name, group, looked: Instant::now(), find, answer: None })
+    }
+
+    /// What to tell the user while it does not run.
+    pub(super) fn awaited(&self) -> Option<String> {
+        self.group.is_none().then(|| format!("unit {} does not run yet, and is waited for", self.name))
     }
 
     pub(super) fn processes(&mut self) -> Result<BTreeSet<i32>> {
@@ -216,8 +240,17 @@ mod tests {
 
     #[test]
     fn what_cannot_be_a_name_is_refused() {
-        for name in ["", "a/b"] {
-            assert!(Unit::open(name).unwrap_err().to_string().contains("nginx.service"), "{name}");
+        let wrong = [
+            ("", "nginx.service"),
+            ("a/b", "nginx.service"),
+            ("a.timer", "have no processes"),
+            ("multi-user.target", "have no processes"),
+            ("getty@.service", "like getty@NAME.service"),
+            ("getty@", "like getty@NAME.service"),
+        ];
+        for (name, why) in wrong {
+            let error = Unit::open(name).unwrap_err().to_string();
+            assert!(error.contains(why), "{name}: {error}");
         }
     }
 }

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 /// So long the kernel may take to let go of a group whose processes have ended.
 const REMOVAL: Duration = Duration::from_secs(10);
 
+/// Where hierarchies are mounted.
+const ROOT: &str = "/sys/fs/cgroup";
+
 /// What its members are short of.
 pub enum Limit {
     /// Processor time: so much in each period.
@@ -20,32 +23,38 @@ pub enum Limit {
 /// Such a group.
 pub struct Group {
     directory: PathBuf,
+    /// Dropped after the directory has been removed.
+    _enabled: Option<Enabled>,
 }
 
 impl Group {
-    /// Makes one. `Err` says why that cannot be.
+    /// Makes one, of the version that has the controller here. `Err` says why that cannot be.
     pub fn new(limit: &Limit) -> Result<Group, String> {
+        // In version 2, what is written to files is counted for a group only if it has its own memory as well
+        // (Documentation/admin-guide/cgroup-v2.rst, Writeback).
         let (first, second) = match limit {
             Limit::Cpu { quota_us, period_us } => (
                 ("cpu", vec![("cpu.cfs_period_us", period_us.to_string()), ("cpu.cfs_quota_us", quota_us.to_string())]),
-                ("cpu.max", format!("{quota_us} {period_us}")),
+                (&["cpu"][..], vec![("cpu.max", format!("{quota_us} {period_us}"))]),
             ),
             Limit::Disk { of, bytes_per_s } => {
                 let disk = disk(of)?;
                 (
                     ("blkio", vec![("blkio.throttle.write_bps_device", format!("{disk} {bytes_per_s}"))]),
-                    ("io.max", format!("{disk} wbps={bytes_per_s}")),
+                    (&["io", "memory"][..], vec![("io.max", format!("{disk} wbps={bytes_per_s}"))]),
                 )
             }
         };
-        let root = Path::new("/sys/fs/cgroup");
-        let (parent, settings) = match root.join(first.0).join("cgroup.procs").exists() {
-            true => (root.join(first.0), first.1),
-            false => (root.to_owned(), vec![second]),
+        let of_first = Path::new(ROOT).join(first.0);
+        let (parent, settings, enabled) = if of_first.join("cgroup.procs").exists() {
+            (of_first, first.1, None)
+        } else {
+            let (parent, enabled) = second_version(second.0)?;
+            (parent, second.1, Some(enabled))
         };
         let directory = parent.join(format!("freeze-trap-test-{}", std::process::id()));
         fs::create_dir(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-        let group = Group { directory };
+        let group = Group { directory, _enabled: enabled };
         for (name, value) in settings {
             let path = group.directory.join(name);
             // A file that is missing cannot be made here.
@@ -65,6 +74,39 @@ impl Drop for Group {
         let end = Instant::now() + REMOVAL;
         while fs::remove_dir(&self.directory).is_err() && Instant::now() < end {
             thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Where version 2 is mounted with controllers, which groups there have as long as the second value lives.
+fn second_version(controllers: &[&'static str]) -> Result<(PathBuf, Enabled), String> {
+    let has_all = |root: &PathBuf| {
+        let text = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
+        controllers.iter().all(|name| text.split_whitespace().any(|one| one == *name))
+    };
+    let root = [PathBuf::from(ROOT), Path::new(ROOT).join("unified")].into_iter().find(has_all);
+    let root = root.ok_or_else(|| format!("no cgroups with {} are mounted at {ROOT}", controllers.join(" and ")))?;
+    let mut enabled = Enabled { file: root.join("cgroup.subtree_control"), controllers: Vec::new() };
+    let before = fs::read_to_string(&enabled.file).map_err(|error| format!("{}: {error}", enabled.file.display()))?;
+    for name in controllers.iter().filter(|name| !before.split_whitespace().any(|one| one == **name)) {
+        let written = fs::write(&enabled.file, format!("+{name}"));
+        written.map_err(|error| format!("+{name} to {}: {error}", enabled.file.display()))?;
+        enabled.controllers.push(name);
+    }
+    Ok((root, enabled))
+}
+
+/// Controllers that groups have for the time of a test.
+struct Enabled {
+    file: PathBuf,
+    controllers: Vec<&'static str>,
+}
+
+impl Drop for Enabled {
+    fn drop(&mut self) {
+        for name in &self.controllers {
+            // The kernel refuses if another group has come to use it.
+            let _ = fs::write(&self.file, format!("-{name}"));
         }
     }
 }
