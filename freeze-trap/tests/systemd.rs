@@ -1,9 +1,9 @@
-//! Aim: under a running systemd, units are found and followed by what systemd says of them, and the unit that is shipped
-//! does what it is for: it arms as a user of its own with the capabilities that its file grants, catches a freeze,
-//! answers for its metrics, and ends with its state saved.
+//! Aim: under a running systemd, units are found and followed by what systemd says of them, and the unit that is
+//! shipped does what it is for: it arms as a user of its own with the capabilities that its file grants, catches a
+//! freeze, answers for its metrics, and ends with its state saved.
 //!
-//! Method: units are written to `/run/systemd/system`, started and stopped by `systemctl`, and gone with the test. Where
-//! no systemd runs, or this is not root, a line says so.
+//! Method: units are written to `/run/systemd/system`, started and stopped by `systemctl`, and gone with the test.
+//! Where no systemd runs, or this is not root, a line says so.
 
 #[path = "trap/port.rs"]
 mod port;

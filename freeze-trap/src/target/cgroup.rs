@@ -245,7 +245,7 @@ mod tests {
     }
 
     /// Lines of `/proc/self/mountinfo` and `/proc/PID/cgroup` of a service, as systemd 252 sets machines up: version 2
-    /// alone, and both (`systemd.unified_cgroup_hierarchy=0`); and as an init that is not systemd mounts each controller.
+    /// alone, and both (`systemd.unified_cgroup_hierarchy=0`); and as another init mounts each controller.
     const UNIFIED: (&str, &str) = (
         "31 22 0:26 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate,\
          memory_recursiveprot\n",
@@ -253,7 +253,7 @@ mod tests {
     );
     const HYBRID: (&str, &str) = (
         "31 22 0:26 / /sys/fs/cgroup ro,nosuid,nodev,noexec shared:9 - tmpfs tmpfs ro,size=4096k,mode=755,inode64\n\
-         32 31 0:27 / /sys/fs/cgroup/unified rw,nosuid,nodev,noexec,relatime shared:10 - cgroup2 cgroup2 rw,nsdelegate\n\
+         32 31 0:27 / /sys/fs/cgroup/unified rw,nosuid,nodev,noexec shared:10 - cgroup2 cgroup2 rw,nsdelegate\n\
          33 31 0:28 / /sys/fs/cgroup/systemd rw,nosuid,nodev,noexec,relatime shared:11 - cgroup cgroup rw,xattr,\
          name=systemd\n\
          36 31 0:31 / /sys/fs/cgroup/devices rw,nosuid,nodev,noexec,relatime shared:15 - cgroup cgroup rw,devices\n\
@@ -261,7 +261,8 @@ mod tests {
          cpuacct\n\
          45 31 0:40 / /sys/fs/cgroup/memory rw,nosuid,nodev,noexec,relatime shared:24 - cgroup cgroup rw,memory\n",
         "13:blkio:/\n11:memory:/system.slice/icy.service\n6:cpu,cpuacct:/system.slice\n\
-         2:devices:/system.slice/icy.service\n1:name=systemd:/system.slice/icy.service\n0::/system.slice/icy.service\n",
+         2:devices:/system.slice/icy.service\n1:name=systemd:/system.slice/icy.service\n\
+         0::/system.slice/icy.service\n",
     );
     const FIRST: (&str, &str) = (
         "31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n\
