@@ -9,6 +9,7 @@ pub mod probe;
 pub mod quantity;
 pub mod recorder;
 pub mod report;
+pub mod rights;
 pub mod source;
 pub mod stack;
 pub mod symbols;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use freeze_trap::watch::options::Options;
 use freeze_trap::watch::{STATUSES, say, watch};
-use freeze_trap::{check, probe};
+use freeze_trap::{check, probe, rights};
 
 /// Catches a freeze of a service while it happens: who blocked whom in the kernel
 #[derive(Debug, Parser)]
@@ -30,6 +30,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    rights::take_up();
     let arguments = Arguments::parse();
     let done = match &arguments.command {
         Command::Watch(options) => watch(options),

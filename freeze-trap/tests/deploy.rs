@@ -1,9 +1,12 @@
 //! Aim: the files in `deploy/` are right: options exist, capabilities are the same everywhere, what is mounted from the
 //! node is read only, systemd takes the unit.
 //!
-//! Method: the files are parsed, and what they say is shown to the command line, to `systemd-analyze` and to each
-//! other.
+//! Method: the files are parsed, and what they say is shown to the command line, to `freeze-trap check`, to
+//! `systemd-analyze`, to `kubernetes-validate`, and to each other.
 
+mod another_user;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -14,7 +17,9 @@ use freeze_trap::watch::options::Options;
 use yaml_rust2::{Yaml, YamlLoader};
 
 /// What the trap takes, as the kernel names it.
-const CAPABILITIES: [&str; 4] = ["CAP_BPF", "CAP_PERFMON", "CAP_SYSLOG", "CAP_SYS_PTRACE"];
+const CAPABILITIES: [&str; 5] = ["CAP_BPF", "CAP_PERFMON", "CAP_SYSLOG", "CAP_SYS_PTRACE", LOCKING];
+/// The one that a unit need not have: it has no limit of locked memory.
+const LOCKING: &str = "CAP_IPC_LOCK";
 
 fn read(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(name)).unwrap()
@@ -76,8 +81,26 @@ fn what_the_manifest_mounts_from_the_node_is_read_only() {
 
 #[test]
 fn the_images_file_has_the_capabilities_of_the_manifest() {
-    let wanted = format!("setcap {}=ep ", CAPABILITIES.join(",").to_lowercase());
+    // Permitted, and not in force: the kernel would not start the trap where one is missing.
+    let wanted = format!("setcap {}=p ", CAPABILITIES.join(",").to_lowercase());
     assert!(read("Dockerfile").contains(&wanted), "{wanted}");
+}
+
+/// Prints what `check` would have; for a run without rights.
+#[test]
+fn what_is_lacking_is_listed() {
+    let facts = freeze_trap::source::permits::permits();
+    let lacking = facts.iter().find(|fact| fact.name == "capabilities").and_then(|fact| fact.help.clone());
+    println!("\nlacking: {}", lacking.unwrap_or_default());
+}
+
+#[test]
+fn the_manifest_grants_what_check_asks_for() {
+    let Some(text) = another_user::run("what_is_lacking_is_listed", "", None) else { return };
+    let listed = text.lines().find_map(|line| line.strip_prefix("lacking: ")).expect("a line of it");
+    let is_other = |sign: char| !sign.is_ascii_uppercase() && sign != '_';
+    let names: BTreeSet<&str> = listed.split(is_other).filter(|word| word.starts_with("CAP_")).collect();
+    assert_eq!(names, BTreeSet::from(CAPABILITIES), "{text}");
 }
 
 /// What the unit says of a key.
@@ -94,9 +117,11 @@ fn the_units_options_and_rights_are_what_the_trap_takes() {
     let arguments: Vec<&str> =
         words[1..words.len() - 1].iter().map(|word| word.trim_matches(['$', '{', '}'])).collect();
     assert_options(&arguments);
+    let needed = CAPABILITIES.iter().filter(|name| **name != LOCKING).copied().collect::<Vec<_>>().join(" ");
     for key in ["AmbientCapabilities", "CapabilityBoundingSet"] {
-        assert_eq!(values(&unit, key), [CAPABILITIES.join(" ")]);
+        assert_eq!(values(&unit, key), [needed.as_str()]);
     }
+    assert_eq!(values(&unit, "LimitMEMLOCK"), ["infinity"]);
     // The examples in its comment, too.
     let examples: Vec<&str> =
         unit.lines().filter_map(|line| line.split_once("OPTIONS=").map(|(_, options)| options)).collect();
@@ -140,6 +165,27 @@ fn the_manifests_captures_go_to_a_directory_of_the_traps_own() {
     let directory = arguments.iter().find_map(|argument| argument.strip_prefix("--directory=")).unwrap();
     // The volume itself may be written to by its group.
     assert!(Path::new(directory).starts_with(volume) && directory != volume, "{directory} in {volume}");
+}
+
+/// By the schemas that come with it; unknown fields are refused, as by `kubectl apply`.
+#[test]
+fn kubernetes_takes_the_manifest() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("freeze-trap.yaml");
+    let validate = |manifest: &str| {
+        fs::write(&path, manifest).unwrap();
+        Command::new("kubernetes-validate").arg("--strict").arg(&path).output()
+    };
+    let manifest = read("freeze-trap.daemonset.yaml");
+    match validate(&manifest) {
+        Ok(output) => assert!(output.status.success(), "{output:?}"),
+        Err(error) => {
+            println!("skipped: kubernetes-validate (of PyPI) cannot be run: {error}");
+            return;
+        }
+    }
+    let wrong = validate(&manifest.replace("readOnlyRootFilesystem", "readOnlyFilesystem")).unwrap();
+    assert!(!wrong.status.success(), "{wrong:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bpf::Bpf;
 use super::perf::{Perf, Switches};
-use super::permits::has;
+use super::permits::{has, is_filtered};
 use super::sampling::Sampling;
 use super::{Bounds, Source};
 
@@ -140,6 +140,9 @@ fn rights_for_bpf() -> Option<&'static str> {
         return None;
     }
     match (has("CAP_BPF"), has("CAP_PERFMON")) {
+        (true, true) if is_filtered() => {
+            Some("where the container's profile (seccomp) refuses bpf, let it permit that")
+        }
         (true, true) => None,
         (true, false) => Some("it takes CAP_PERFMON besides CAP_BPF"),
         (false, true) => Some("it takes CAP_BPF besides CAP_PERFMON"),

@@ -181,11 +181,15 @@ fn lockdown() -> Fact {
     Fact::new(name, mode, (mode == "confidentiality").then_some(help))
 }
 
-/// System calls that a container refuses.
-fn filter() -> Fact {
+/// Whether a container may refuse system calls.
+pub(super) fn is_filtered() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:")).unwrap_or("0");
-    let is_filtered = mode.trim() != "0";
+    mode.trim() != "0"
+}
+
+fn filter() -> Fact {
+    let is_filtered = is_filtered();
     let found = if is_filtered { "some may be refused (seccomp)" } else { "not filtered" };
     let help = "where a source is refused in spite of all rights, let the container's profile permit bpf and \
                 perf_event_open";
