@@ -25,6 +25,9 @@ pub struct Freeze {
     pub blocked: Vec<Blocked>,
     /// Who was in whose way, the longest overlap first.
     pub pairs: Vec<Pair>,
+    /// How many of both there was no room for.
+    #[serde(default)]
+    pub left_out: LeftOut,
     /// mmap_lock in the window, if the source counts.
     pub lock: Option<LockTimes>,
     /// Time off the processor in the window by stack: those where threads were blocked, then the others, each the
@@ -42,6 +45,15 @@ pub struct Freeze {
     pub seen: Seen,
     /// The machine.
     pub machine: Machine,
+}
+
+/// How many of many there was no room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Of [`Freeze::blocked`].
+    pub blocked: u64,
+    /// Of [`Freeze::pairs`]; who held something may have kept more threads waiting than can be counted from these.
+    pub pairs: u64,
 }
 
 /// What kind of thing stood in the way.

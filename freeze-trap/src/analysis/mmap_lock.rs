@@ -114,6 +114,8 @@ struct Sum<'a> {
 pub(super) struct Blames {
     /// The pairs with the longest overlap, that first.
     pub(super) all: Vec<Blame>,
+    /// How many pairs there are, those included that are not kept.
+    pub(super) pairs: usize,
     /// The process and number of the thread that held the lock for the longest time in all while others waited.
     pub(super) culprit: Option<(i32, i32)>,
     /// For how long that is.
@@ -170,6 +172,7 @@ pub(super) fn blames(case: &Case) -> Blames {
     let holders = totals.values().filter(|ns| **ns >= culprit_ns / 10).count();
     let mut sums: Vec<(SumKey, Sum)> = sums.into_iter().collect();
     sums.sort_by_key(|(key, sum)| (std::cmp::Reverse(sum.overlap_ns), *key));
+    let pairs = sums.len();
     let (mut kept, mut of_culprit) = (0, 0);
     sums.retain(|((holder, ..), _)| {
         kept += 1;
@@ -177,7 +180,7 @@ pub(super) fn blames(case: &Case) -> Blames {
         kept <= BLAMES_MAX || Some(*holder) == culprit && of_culprit <= BLAMES_MAX
     });
     let all = sums.into_iter().map(|((_, _, mode), sum)| blame(case, mode, &sum)).collect();
-    Blames { all, culprit, culprit_ns, held_ns, holders, waited_ns }
+    Blames { all, pairs, culprit, culprit_ns, held_ns, holders, waited_ns }
 }
 
 /// How long each holder was in the way of others, all together.

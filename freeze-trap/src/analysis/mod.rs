@@ -35,8 +35,8 @@ use self::case::Case;
 use self::sentence::Answer;
 use crate::event::{Interval, Thread};
 use crate::freeze::{
-    Blocked, Cause, Freeze, LockTimes, Machine, MemoryPoint, OffCpuStack, Pair, ProbeLine, Seen, Span, Target, Trigger,
-    Window,
+    Blocked, Cause, Freeze, LeftOut, LockTimes, Machine, MemoryPoint, OffCpuStack, Pair, ProbeLine, Seen, Span, Target,
+    Trigger, Window,
 };
 use crate::source::Totals;
 use crate::symbols::{NamedStacks, is_unknown};
@@ -97,6 +97,8 @@ pub struct Findings {
     pub blocked: Vec<Blocked>,
     /// Who was in whose way, the longest overlap first.
     pub pairs: Vec<Pair>,
+    /// How many of both are left out.
+    pub left_out: LeftOut,
     /// mmap_lock in the window.
     pub lock: Option<LockTimes>,
     /// Time off the processor by stack.
@@ -133,14 +135,16 @@ pub fn find(observed: &Observed) -> Findings {
 fn find_first(observed: &Observed, seen: Option<Cause>) -> Findings {
     let case = Case::new(observed);
     let (blames, held) = (mmap_lock::blames(&case), user_lock::held(&case));
-    let pairs = blames.all.iter().map(|blame| &blame.pair).chain(held.iter().map(|held| &held.pair));
+    let pairs = blames.all.iter().map(|blame| &blame.pair).chain(held.all.iter().map(|held| &held.pair));
     let verdict = verdict::weigh(&case, &pairs.collect::<Vec<_>>(), seen);
     let (cause, sentence) = Answer { case: &case, verdict: &verdict, blames: &blames, held: &held }.tell();
+    let found = blames.pairs + held.pairs;
     let mut pairs: Vec<Pair> = blames.all.into_iter().map(|blame| blame.pair).collect();
-    pairs.extend(held.into_iter().map(|held| held.pair));
+    pairs.extend(held.all.into_iter().map(|held| held.pair));
     pairs.sort_by_key(|pair| std::cmp::Reverse(pair.overlap_ns));
     pairs.truncate(PAIRS_MAX);
-    let blocked = tables::blocked(&case);
+    let (blocked, blocked_left_out) = tables::blocked(&case);
+    let left_out = LeftOut { blocked: blocked_left_out, pairs: (found - pairs.len()) as u64 };
     Findings {
         cause,
         sentence,
@@ -149,6 +153,7 @@ fn find_first(observed: &Observed, seen: Option<Cause>) -> Findings {
         intervals: tables::spans(&case, &blocked, &pairs),
         blocked,
         pairs,
+        left_out,
     }
 }
 
@@ -157,7 +162,7 @@ fn find_first(observed: &Observed, seen: Option<Cause>) -> Findings {
 pub fn explain(observed: &Observed, circumstances: Circumstances) -> Freeze {
     let is_of_lock = ["lock-hold", "lock-wait"].iter().any(|kind| circumstances.trigger.probe.starts_with(kind));
     let seen = is_of_lock.then_some(Cause::MmapLock);
-    let Findings { cause, sentence, blocked, pairs, lock, off_cpu, intervals } = find_first(observed, seen);
+    let Findings { cause, sentence, blocked, pairs, left_out, lock, off_cpu, intervals } = find_first(observed, seen);
     let Circumstances { target, trigger, memory, probes, seen, machine } = circumstances;
     let stacks = off_cpu.iter().map(|place| &place.stack).chain(pairs.iter().map(|pair| &pair.stack));
     let frames = stacks.flat_map(|stack| stack.kernel.iter().chain(&stack.user));
@@ -170,6 +175,7 @@ pub fn explain(observed: &Observed, circumstances: Circumstances) -> Freeze {
         window: observed.window.clone(),
         blocked,
         pairs,
+        left_out,
         lock,
         off_cpu,
         intervals,

@@ -12,7 +12,7 @@ use super::mmap_lock::Blames;
 use super::pieces::{Piece, What};
 use super::places::PlaceId;
 use super::text;
-use super::user_lock::{Activity, Held};
+use super::user_lock::{Activity, Holders};
 use super::verdict::{Tally, Verdict};
 use crate::event::{Sleep, Thread};
 use crate::freeze::{Cause, Frame, Pair};
@@ -48,7 +48,7 @@ pub(super) struct Answer<'a> {
     pub(super) case: &'a Case<'a>,
     pub(super) verdict: &'a Verdict<'a>,
     pub(super) blames: &'a Blames,
-    pub(super) held: &'a [Held],
+    pub(super) held: &'a Holders,
 }
 
 impl Answer<'_> {
@@ -160,8 +160,9 @@ impl Answer<'_> {
 
     fn user_lock(&self, tally: &Tally) -> String {
         let (who, time) = (self.who(tally, None), how_long(tally));
-        let holder = longest_holder(self.held.iter().map(|held| &held.pair));
-        let Some(held) = self.held.iter().find(|held| Some(key(&held.pair.holder)) == holder) else {
+        let longest = self.held.longest();
+        let is_longest = |holder: &Thread| longest.is_some_and(|(longest, _)| key(holder) == longest);
+        let Some(held) = self.held.all.iter().find(|held| is_longest(&held.pair.holder)) else {
             let waited = format!("{who} waited {time} for a lock; who had it was not seen");
             return match self.newcomer() {
                 Some(newcomer) => format!("{waited}; meanwhile {newcomer}"),
@@ -181,8 +182,7 @@ impl Answer<'_> {
                 format!("waited for mmap_lock{why}")
             }
         };
-        let of_holder = self.held.iter().filter(|one| key(&one.pair.holder) == key(&pair.holder));
-        let held_ns = of_holder.fold(0, |sum: u64, one| sum.saturating_add(one.pair.overlap_ns));
+        let held_ns = longest.map_or(0, |(_, ns)| ns);
         if held_ns < tally.total_ns / 2 {
             let share = share(held_ns, tally.total_ns);
             return match self.holders_in_turn(tally, held_ns) {
@@ -205,11 +205,7 @@ impl Answer<'_> {
 
     /// How many threads had what others waited for at least for a tenth of a time, if they had it for most of it.
     fn holders_in_turn(&self, tally: &Tally, most_ns: u64) -> Option<usize> {
-        let mut totals: HashMap<(i32, i32), u64> = HashMap::new();
-        for held in self.held {
-            let total_ns = totals.entry(key(&held.pair.holder)).or_default();
-            *total_ns = total_ns.saturating_add(held.pair.overlap_ns);
-        }
+        let totals = &self.held.totals;
         let all_ns = totals.values().fold(0, |sum: u64, ns| sum.saturating_add(*ns));
         let count = totals.values().filter(|ns| **ns >= most_ns / 10).count();
         (count > 1 && all_ns >= tally.total_ns / 2).then_some(count)
@@ -302,16 +298,6 @@ struct Newcomer<'a> {
 
 fn key(thread: &Thread) -> (i32, i32) {
     (thread.pid, thread.tid)
-}
-
-/// The holder that was in the way for the longest time in all.
-fn longest_holder<'a>(pairs: impl Iterator<Item = &'a Pair>) -> Option<(i32, i32)> {
-    let mut totals: HashMap<(i32, i32), u64> = HashMap::new();
-    for pair in pairs {
-        let total_ns = totals.entry(key(&pair.holder)).or_default();
-        *total_ns = total_ns.saturating_add(pair.overlap_ns);
-    }
-    totals.into_iter().max_by_key(|(holder, ns)| (*ns, std::cmp::Reverse(*holder))).map(|(holder, _)| holder)
 }
 
 fn disk(kernel: &[Frame]) -> &'static str {

@@ -23,8 +23,8 @@ const NAMES_MAX: usize = 20;
 /// Intervals on the time line.
 const SPANS_MAX: usize = 500;
 
-/// The threads that were blocked, one row for each thing that one was blocked on.
-pub(super) fn blocked(case: &Case) -> Vec<Blocked> {
+/// The threads that were blocked, one row for each thing that one was blocked on; and how many rows are left out.
+pub(super) fn blocked(case: &Case) -> (Vec<Blocked>, u64) {
     struct Row<'a> {
         total_ns: u64,
         longest: (u64, &'a Piece),
@@ -43,6 +43,7 @@ pub(super) fn blocked(case: &Case) -> Vec<Blocked> {
     let least_ns = case.frozen_ns() / 100 * BLOCKED_MIN_PERCENT;
     let mut rows: Vec<_> = rows.into_iter().filter(|(_, row)| row.total_ns >= least_ns).collect();
     rows.sort_by_key(|((thread, cause), row)| (std::cmp::Reverse(row.total_ns), *thread, *cause as usize));
+    let left_out = rows.len().saturating_sub(BLOCKED_MAX) as u64;
     rows.truncate(BLOCKED_MAX);
     let told = |((thread, on), row): ((usize, Cause), Row)| Blocked {
         thread: case.threads[thread].clone(),
@@ -52,7 +53,7 @@ pub(super) fn blocked(case: &Case) -> Vec<Blocked> {
         unfinished: row.unfinished,
         stack: stack_of(case, row.longest.1),
     };
-    rows.into_iter().map(told).collect()
+    (rows.into_iter().map(told).collect(), left_out)
 }
 
 /// Whether a thread that is off the processor for this could not go on.
@@ -199,7 +200,7 @@ mod tests {
         sample.sleep(2, Sleep::Uninterruptible, (10_100, 11_000), slow);
         sample.wait(2, Mode::Write, (10_000, 11_000), StackPair::default());
         let observed = sample.observed();
-        let rows = blocked(&Case::new(&observed));
+        let (rows, _) = blocked(&Case::new(&observed));
         assert_eq!((rows.len(), rows[0].total_ns, rows[0].on), (1, 1000 * MS, Cause::MmapLock));
         assert_eq!(rows[0].stack, sample.stacks.stack(slow));
     }
@@ -249,7 +250,7 @@ mod tests {
         sample.sleep(3, Sleep::Uninterruptible, (10_000, 10_400), StackPair::default());
         let observed = sample.observed();
         let case = Case::new(&observed);
-        let spans = spans(&case, &blocked(&case), &[]);
+        let spans = spans(&case, &blocked(&case).0, &[]);
         assert_eq!(spans.len(), SPANS_MAX);
         assert_eq!(spans.iter().filter(|span| span.thread.tid == 3).count(), 1);
         assert!(spans.is_sorted_by_key(|span| span.start_ns));

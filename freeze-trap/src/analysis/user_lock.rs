@@ -12,10 +12,15 @@ use crate::event::{Thread, Waker};
 use crate::freeze::{Cause, Pair, Stack};
 use crate::stack::StackPair;
 
-/// How many times a lock may have been passed on until the search is given up.
+/// How many times a lock may have been passed on until the search is given up; who had it before that is known from
+/// those that were woken earlier.
 const PASSED_ON_MAX: usize = 64;
 /// Sleeps that are looked at for one wait.
 const STEPS_MAX: usize = 1000;
+/// Of those who had it before that, the longest that are told as pairs.
+const EARLIER_MAX: usize = 64;
+/// The pairs that are kept, and as many of the holder that cost the most: thousands of threads make millions.
+const HELD_MAX: usize = 500;
 
 /// What the holder did with the lock, most of the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +44,27 @@ pub(super) struct Held {
     pub(super) wanted: Futex,
 }
 
+/// All of them.
+pub(super) struct Holders {
+    /// The pairs with the longest overlap, that first.
+    pub(super) all: Vec<Held>,
+    /// How many pairs were found, those included that are not kept.
+    pub(super) pairs: usize,
+    /// For how long each thread had what others waited for, all waiters together; by process and number.
+    pub(super) totals: HashMap<(i32, i32), u64>,
+}
+
+impl Holders {
+    /// Who had it for the longest time in all, and for how long.
+    pub(super) fn longest(&self) -> Option<((i32, i32), u64)> {
+        let longest = self.totals.iter().max_by_key(|(holder, ns)| (**ns, std::cmp::Reverse(**holder)));
+        longest.map(|(holder, ns)| (*holder, *ns))
+    }
+}
+
+/// A lock, by its process and address.
+type Address = (i32, u64);
+
 /// A thread that had the lock, when, and where it was when it unlocked.
 #[derive(Clone, Copy)]
 struct Root<'a> {
@@ -54,6 +80,8 @@ struct Search<'a, 'b> {
     path: Vec<&'b Thread>,
     steps: usize,
     found: Vec<Root<'b>>,
+    /// Sleeps for a lock that it was not searched for who had it.
+    left: Vec<(Address, (u64, u64))>,
 }
 
 impl<'a: 'b, 'b> Search<'a, 'b> {
@@ -82,14 +110,18 @@ impl<'a: 'b, 'b> Search<'a, 'b> {
             let (start_ns, end_ns) = (own.start_ns.max(time.0), own.end_ns.min(time.1));
             self.steps += 1;
             let next = waker::of(case.interval(own), case).filter(|next| !self.is_on_path(&next.thread));
-            if next.is_none() || self.path.len() > PASSED_ON_MAX || self.steps > STEPS_MAX {
+            if next.is_none() {
                 // In a circle nobody is the first; the one that unlocked is as good as any.
                 continue;
             }
             if has_it {
                 self.charge(waker, end_ns, until_ns);
             }
-            self.follow(own, (start_ns, end_ns));
+            if self.path.len() > PASSED_ON_MAX || self.steps > STEPS_MAX {
+                self.left.extend(address(case, own).map(|address| (address, (start_ns, end_ns))));
+            } else {
+                self.follow(own, (start_ns, end_ns));
+            }
             until_ns = start_ns;
             has_it &= !is_same_lock;
         }
@@ -104,70 +136,149 @@ impl<'a: 'b, 'b> Search<'a, 'b> {
     }
 }
 
-/// Those who had what a thread slept for.
-fn roots<'b>(case: &'b Case<'_>, piece: &'b Piece, time: (u64, u64)) -> Vec<Root<'b>> {
-    let mut search = Search { case, path: Vec::new(), steps: 0, found: Vec::new() };
-    search.follow(piece, time);
-    search.found
-}
-
 fn is_same(one: &Thread, other: &Thread) -> bool {
     (one.pid, one.tid) == (other.pid, other.tid)
 }
 
 /// The process and the address of the lock that a thread slept for.
-fn address(case: &Case, piece: &Piece) -> Option<(i32, u64)> {
+fn address(case: &Case, piece: &Piece) -> Option<Address> {
     let interval = case.interval(piece);
     let call = interval.call.filter(|call| call.number == libc::SYS_futex as u64)?;
     Some((interval.owner_pid, call.arguments[0]))
 }
 
-/// All pairs, the longest overlap first.
-pub(super) fn held(case: &Case) -> Vec<Held> {
-    let waits = || case.frozen_pieces().filter(|(piece, _)| piece.cause == Cause::UserLock);
-    let mut charged: Vec<(&Piece, Root)> = Vec::new();
-    let mut by_address: HashMap<(i32, u64), (u64, Vec<Root>)> = HashMap::new();
-    for (piece, _) in waits() {
-        let time = (piece.start_ns.max(case.frozen.0), piece.end_ns.min(case.frozen.1));
-        let roots = roots(case, piece, time);
-        charged.extend(roots.iter().map(|root| (piece, *root)));
-        let length_ns = roots.iter().map(|root| root.time.1 - root.time.0).sum();
-        if let Some(address) = address(case, piece).filter(|_| length_ns > 0) {
-            let known = by_address.entry(address).or_default();
-            if known.0 < length_ns {
-                *known = (length_ns, roots);
+/// Who had one lock from when to when, as far as is known: without overlap, in order.
+#[derive(Default)]
+struct History<'a> {
+    roots: Vec<Root<'a>>,
+}
+
+impl<'a> History<'a> {
+    /// Takes in what lies before and after what is known.
+    fn learn(&mut self, roots: &[Root<'a>]) {
+        let mut roots = roots.to_vec();
+        roots.sort_by_key(|root| root.time);
+        let first_ns = self.roots.first().map_or(u64::MAX, |root| root.time.0);
+        let earlier = roots.iter().map(|root| Root { time: (root.time.0, root.time.1.min(first_ns)), ..*root });
+        let earlier: Vec<Root> = earlier.filter(|root| root.time.0 < root.time.1).collect();
+        let was_empty = self.roots.is_empty();
+        self.roots.splice(0..0, earlier);
+        if was_empty {
+            return;
+        }
+        for root in roots {
+            let last_ns = self.roots.last().map_or(0, |last| last.time.1);
+            let time = (root.time.0.max(last_ns), root.time.1);
+            if time.0 < time.1 {
+                self.roots.push(Root { time, ..root });
             }
+        }
+    }
+
+    /// Who had it in some time, but for one thread.
+    fn within<'h>(&'h self, time: (u64, u64), waiter: &'h Thread) -> impl Iterator<Item = Root<'a>> + use<'a, 'h> {
+        let first = self.roots.partition_point(|root| root.time.1 <= time.0);
+        let inside = self.roots[first..].iter().take_while(move |root| root.time.0 < time.1);
+        let others = inside.filter(move |root| !is_same(root.holder, waiter));
+        others.map(move |root| Root { time: (root.time.0.max(time.0), root.time.1.min(time.1)), ..*root })
+    }
+}
+
+/// For how long one thread had what another one waited for, and when that was the longest.
+struct Sum<'a> {
+    overlap_ns: u64,
+    longest: (Root<'a>, &'a Piece),
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Sums<'a> {
+    /// By holder and waiter, the latter by its index.
+    pairs: HashMap<((i32, i32), usize), Sum<'a>>,
+    totals: HashMap<(i32, i32), u64>,
+    histories: HashMap<Address, History<'a>>,
+}
+
+impl<'a> Sums<'a> {
+    fn add_total(&mut self, root: &Root) {
+        let total_ns = self.totals.entry(key(root.holder)).or_default();
+        *total_ns = total_ns.saturating_add(root.length_ns());
+    }
+
+    fn add(&mut self, piece: &'a Piece, root: Root<'a>) {
+        self.add_total(&root);
+        let new = Sum { overlap_ns: 0, longest: (root, piece) };
+        let sum = self.pairs.entry((key(root.holder), piece.thread)).or_insert(new);
+        sum.overlap_ns = sum.overlap_ns.saturating_add(root.length_ns());
+        if root.length_ns() > sum.longest.0.length_ns() {
+            sum.longest = (root, piece);
+        }
+    }
+
+    /// What is known of a lock from those that were woken before.
+    fn add_known(&mut self, case: &'a Case<'_>, piece: &'a Piece, address: Address, time: (u64, u64)) {
+        let Some(history) = self.histories.get(&address) else { return };
+        let mut roots: Vec<Root> = history.within(time, case.thread(piece)).collect();
+        roots.sort_by_key(|root| (std::cmp::Reverse(root.length_ns()), root.time));
+        let (told, others) = roots.split_at(EARLIER_MAX.min(roots.len()));
+        told.iter().for_each(|root| self.add(piece, *root));
+        others.iter().for_each(|root| self.add_total(root));
+    }
+}
+
+impl Root<'_> {
+    fn length_ns(&self) -> u64 {
+        self.time.1 - self.time.0
+    }
+}
+
+fn key(thread: &Thread) -> (i32, i32) {
+    (thread.pid, thread.tid)
+}
+
+/// All pairs, the longest overlap first.
+pub(super) fn held(case: &Case) -> Holders {
+    let mut sums = Sums::default();
+    let waits = case.frozen_pieces().filter(|(piece, _)| piece.cause == Cause::UserLock);
+    let mut waits: Vec<&Piece> = waits.map(|(piece, _)| piece).collect();
+    // Whoever was woken first tells of the longest time before.
+    waits.sort_by_key(|piece| (piece.end_ns, piece.start_ns, piece.thread));
+    for piece in &waits {
+        let time = (piece.start_ns.max(case.frozen.0), piece.end_ns.min(case.frozen.1));
+        let mut search = Search { case, path: Vec::new(), steps: 0, found: Vec::new(), left: Vec::new() };
+        search.follow(piece, time);
+        let Search { found, left, .. } = search;
+        found.iter().for_each(|root| sums.add(piece, *root));
+        left.into_iter().for_each(|(address, time)| sums.add_known(case, piece, address, time));
+        if let Some(address) = address(case, piece) {
+            sums.histories.entry(address).or_default().learn(&found);
         }
     }
     // Who still sleeps was woken by nobody, but others that slept for the same lock were.
-    for (piece, _) in waits().filter(|(piece, _)| waker::of(case.interval(piece), case).is_none()) {
-        let known = address(case, piece).and_then(|address| by_address.get(&address));
-        let others = known.into_iter().flat_map(|(_, roots)| roots);
-        for root in others.filter(|root| !is_same(root.holder, case.thread(piece))) {
-            let time = (piece.start_ns.max(root.time.0), piece.end_ns.min(root.time.1));
-            if time.0 < time.1 {
-                charged.push((piece, Root { time, ..*root }));
-            }
+    for piece in waits.into_iter().filter(|piece| waker::of(case.interval(piece), case).is_none()) {
+        if let Some(address) = address(case, piece) {
+            sums.add_known(case, piece, address, piece.time());
         }
     }
-    let mut all: HashMap<((i32, i32), usize), (Held, u64)> = HashMap::new();
-    for (piece, root) in charged {
-        let overlap_ns = root.time.1 - root.time.0;
-        let key = ((root.holder.pid, root.holder.tid), piece.thread);
-        let known = all.entry(key).or_insert_with(|| (explain(case, piece, &root), overlap_ns));
-        let before_ns = known.0.pair.overlap_ns;
-        if overlap_ns > known.1 {
-            *known = (explain(case, piece, &root), overlap_ns);
-        }
-        known.0.pair.overlap_ns = before_ns + overlap_ns;
-    }
-    let mut all: Vec<Held> = all.into_values().map(|(held, _)| held).collect();
-    let numbers = |thread: &Thread| (thread.pid, thread.tid);
-    all.sort_by_key(|held| {
-        let pair = &held.pair;
-        (std::cmp::Reverse(pair.overlap_ns), numbers(&pair.holder), numbers(&pair.waiter))
+    let Sums { pairs, totals, .. } = sums;
+    let mut holders = Holders { all: Vec::new(), pairs: pairs.len(), totals };
+    let longest = holders.longest().map(|(holder, _)| holder);
+    let mut pairs: Vec<_> = pairs.into_iter().collect();
+    let waiter = |index: usize| key(&case.threads[index]);
+    pairs.sort_by_key(|((holder, index), sum)| (std::cmp::Reverse(sum.overlap_ns), *holder, waiter(*index)));
+    let (mut kept, mut of_longest) = (0, 0);
+    pairs.retain(|((holder, _), _)| {
+        kept += 1;
+        of_longest += usize::from(Some(*holder) == longest);
+        kept <= HELD_MAX || Some(*holder) == longest && of_longest <= HELD_MAX
     });
-    all
+    let told = |sum: Sum| {
+        let mut held = explain(case, sum.longest.1, &sum.longest.0);
+        held.pair.overlap_ns = sum.overlap_ns;
+        held
+    };
+    holders.all = pairs.into_iter().map(|(_, sum)| told(sum)).collect();
+    holders
 }
 
 /// What the holder did, with an overlap of zero.
@@ -218,7 +329,7 @@ mod tests {
     /// Holder, waiter, milliseconds, activity, doing, called from.
     fn told(sample: &Sample) -> Vec<(i32, i32, u64, Activity, String, Option<String>)> {
         let observed = sample.observed();
-        let all = held(&Case::new(&observed));
+        let all = held(&Case::new(&observed)).all;
         let one = |held: Held| {
             let pair = held.pair;
             (pair.holder.tid, pair.waiter.tid, pair.overlap_ns / MS, held.activity, pair.doing, pair.called_from)
@@ -239,6 +350,31 @@ mod tests {
         let doing = "clock_nanosleep".to_owned();
         let from = Some("app::wait_a_bit".to_owned());
         assert_eq!(told(&sample), [(41, 2, 2000, Activity::Slept, doing, from)]);
+    }
+
+    /// Ten thousand threads that wait for one mutex get it one after the other, in microseconds; all waited for the one
+    /// that had it before the first of them, and hardly any for the one from which it got it.
+    #[test]
+    fn a_lock_that_is_passed_on_a_thousand_times_leads_to_the_one_that_kept_it() {
+        const WAITERS: i32 = 1000;
+        let mut sample = Sample::new();
+        let lock = sample.stack("schedule; futex_wait", LOCK);
+        let wake = sample.stack(WAKE, "app::unlock@app");
+        for number in 0..WAITERS {
+            let waker = if number == 0 { 41 } else { 99 + number };
+            sample.lock(100 + number, (10_000, 12_000), lock, Some((waker, wake)));
+            let last = sample.intervals.last_mut().unwrap();
+            last.end_ns += number as u64 * 1000;
+            if let crate::event::Kind::OffCpu { waker: Some(waker), .. } = &mut last.kind {
+                waker.at_ns = last.end_ns;
+            }
+        }
+        let observed = sample.observed();
+        let holders = held(&Case::new(&observed));
+        let (longest, ns) = holders.longest().unwrap();
+        assert_eq!((longest.1, ns), (41, WAITERS as u64 * 2000 * MS));
+        assert!(holders.all.len() <= 2 * HELD_MAX && holders.pairs > holders.all.len(), "{}", holders.pairs);
+        assert!(holders.all[0].pair.holder.tid == 41 && holders.all[0].pair.overlap_ns == 2000 * MS);
     }
 
     #[test]

@@ -166,10 +166,11 @@ fn holders(paper: &mut Paper, freeze: &Freeze) {
         let pair = holder.pair;
         let called = pair.called_from.as_ref().map_or(String::new(), |name| format!(", called from {name}"));
         paper.item(&format!(
-            "thread {}: {}, {}{called}; {} waited, {} in all, up to {}",
+            "thread {}: {}, {}{called}; {}{} waited, {} in all, up to {}",
             say::thread(&pair.holder, pair.outsider),
             say::held(pair.on, pair.mode),
             pair.doing,
+            if freeze.left_out.pairs > 0 { "at least " } else { "" },
             say::counted(holder.waiters, "thread"),
             say::duration(holder.overlap_ns),
             say::duration(holder.longest_ns),
@@ -190,7 +191,7 @@ fn blocked(paper: &mut Paper, freeze: &Freeze) {
     };
     let rows = freeze.blocked.iter().take(ROWS_MAX).map(row).collect();
     paper.table(&["thread", "on", "", "in all", "longest"], 3, rows);
-    paper.more(freeze.blocked.len(), ROWS_MAX, "thread");
+    paper.more(freeze.blocked.len() + freeze.left_out.blocked as usize, ROWS_MAX, "row");
 }
 
 fn pairs(paper: &mut Paper, freeze: &Freeze) {
@@ -204,7 +205,7 @@ fn pairs(paper: &mut Paper, freeze: &Freeze) {
     };
     let rows = freeze.pairs.iter().take(ROWS_MAX).map(row).collect();
     paper.table(&["thread", "waited for", "which had", "time"], 3, rows);
-    paper.more(freeze.pairs.len(), ROWS_MAX, "pair");
+    paper.more(freeze.pairs.len() + freeze.left_out.pairs as usize, ROWS_MAX, "pair");
 }
 
 fn off_cpu(paper: &mut Paper, freeze: &Freeze) {

@@ -14,7 +14,12 @@ const STACKS_OPEN: usize = 1;
 
 /// A table that says how many rows there was no room for.
 fn table(what: &str, headings: &[(&str, bool)], rows: Vec<Markup>) -> Option<Markup> {
-    let more = rows.len().saturating_sub(ROWS_MAX);
+    table_of(what, headings, rows, 0)
+}
+
+/// The same, where more rows were left out before.
+fn table_of(what: &str, headings: &[(&str, bool)], rows: Vec<Markup>, left_out: u64) -> Option<Markup> {
+    let more = rows.len().saturating_sub(ROWS_MAX) as u64 + left_out;
     (!rows.is_empty()).then(|| {
         html! {
             (scroll(what, &html! {
@@ -25,7 +30,7 @@ fn table(what: &str, headings: &[(&str, bool)], rows: Vec<Markup>) -> Option<Mar
                     tbody { @for row in rows.iter().take(ROWS_MAX) { tr { (row) } } }
                 }
             }))
-            @if more > 0 { p.note { "and " (say::counted(more as u64, "row")) " more" } }
+            @if more > 0 { p.note { "and " (say::counted(more, "row")) " more" } }
         }
     })
 }
@@ -39,7 +44,7 @@ pub(super) fn holders(freeze: &Freeze) -> Option<Markup> {
             td { (say::held(pair.on, pair.mode)) }
             td { (pair.doing) }
             td { @if let Some(name) = &pair.called_from { code { (name) } } }
-            td.number { (holder.waiters) }
+            td.number { @if freeze.left_out.pairs > 0 { "≥ " } (holder.waiters) }
             td.number { (say::duration(holder.overlap_ns)) }
             td.number { (say::duration(holder.longest_ns)) }
         }
@@ -80,7 +85,7 @@ pub(super) fn blocked(freeze: &Freeze) -> Option<Markup> {
     };
     let headings =
         [("thread", false), ("on", false), ("in", false), ("in all", true), ("longest", true), ("remark", false)];
-    table("Table of blocked threads", &headings, freeze.blocked.iter().map(row).collect())
+    table_of("Table of blocked threads", &headings, freeze.blocked.iter().map(row).collect(), freeze.left_out.blocked)
 }
 
 /// Who was in whose way.
@@ -96,7 +101,7 @@ pub(super) fn pairs(freeze: &Freeze) -> Option<Markup> {
     };
     let headings =
         [("thread", false), ("waited for", false), ("which had", false), ("and was doing", false), ("time", true)];
-    table("Table of pairs", &headings, freeze.pairs.iter().map(row).collect())
+    table_of("Table of pairs", &headings, freeze.pairs.iter().map(row).collect(), freeze.left_out.pairs)
 }
 
 /// The stacks of the frozen time, folded away but for the first.
