@@ -3,7 +3,8 @@
 //!
 //! Invariant: at most as many intervals as was agreed on, none that ended earlier than the agreed time before the
 //! newest; memory is bounded by the former. While a capture is under way nothing ages, and when there are too many, the
-//! shortest go instead of the oldest: the beginning of a freeze says most.
+//! shortest go instead of the oldest: the beginning of a freeze says most. Holds compete with holds alone: of ten
+//! thousand threads each waits for longer than the one hold that they all wait for.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -82,7 +83,7 @@ impl Recorder {
         }
     }
 
-    /// Lets go of the oldest; in a capture, of the shorter half.
+    /// Lets go of the oldest; in a capture, of the shorter half of the holds or of the others, whichever are more.
     fn make_room(&mut self) {
         if self.pinned_ns.is_none() {
             let oldest = self.intervals.pop_front();
@@ -90,14 +91,19 @@ impl Recorder {
             self.dropped += 1;
             return;
         }
-        let mut durations: Vec<u64> = self.intervals.iter().map(Interval::duration_ns).collect();
+        let is_hold = |one: &Interval| matches!(one.kind, Kind::Hold { .. });
+        let holds = self.intervals.iter().filter(|one| is_hold(one)).count();
+        let are_holds_more = holds > self.intervals.len() / 2;
+        let goes = |one: &Interval| is_hold(one) == are_holds_more;
+        let mut durations: Vec<u64> =
+            self.intervals.iter().filter(|one| goes(one)).map(Interval::duration_ns).collect();
         let middle = durations.len() / 2;
         let median_ns = *durations.select_nth_unstable(middle).1;
         let before = self.intervals.len();
         let mut is_odd = false;
         self.intervals.retain(|one| {
-            is_odd ^= one.duration_ns() == median_ns;
-            one.duration_ns() > median_ns || (one.duration_ns() == median_ns && is_odd)
+            is_odd ^= goes(one) && one.duration_ns() == median_ns;
+            !goes(one) || one.duration_ns() > median_ns || (one.duration_ns() == median_ns && is_odd)
         });
         if self.intervals.len() == before {
             self.intervals.pop_front();
@@ -193,6 +199,19 @@ mod tests {
         recorder.unpin();
         recorder.keep([interval(1100, 1101, StackPair::default())]);
         assert!(recorder.intervals().all(|one| one.end_ns >= 1001));
+    }
+
+    #[test]
+    fn in_a_capture_no_wait_takes_the_place_of_a_hold() {
+        let mut recorder = Recorder::new(Limits { history_ns: 100, intervals_max: 8 });
+        recorder.pin(0);
+        let kind = Kind::Hold { mode: lock_trace::Mode::Write };
+        recorder.keep([Interval { kind, ..interval(0, 50, StackPair::default()) }]);
+        for start_ns in 0..1000 {
+            recorder.keep([interval(start_ns, start_ns + 2000, StackPair::default())]);
+            assert!(recorder.len() <= 8);
+        }
+        assert!(recorder.intervals().any(|one| matches!(one.kind, Kind::Hold { .. })));
     }
 
     #[test]

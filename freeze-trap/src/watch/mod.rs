@@ -49,8 +49,9 @@ use crate::source::choose::Chosen;
 use crate::target::{self, Target};
 use crate::trigger::{Rules, Trigger};
 
-/// Intervals that the flight recorder keeps: some 40 MB with their stacks.
-const INTERVALS_MAX: usize = 1 << 16;
+/// Intervals that the flight recorder keeps for each of `--threads-max`, and at least: some 40 MB with their stacks.
+const INTERVALS_PER_THREAD: usize = 8;
+const INTERVALS_MIN: usize = 1 << 16;
 
 /// Tells the user something. Names of threads and functions, and answers of services, may be in it; none of them can
 /// give the terminal orders, or begin another line.
@@ -118,7 +119,7 @@ pub fn watch(options: &Options) -> Result<ExitCode> {
         window_ns: duration::ns(options.window),
         history_ns: duration::ns(options.history),
         grace_ns: duration::ns(options.grace),
-        intervals_max: INTERVALS_MAX,
+        intervals_max: (options.threads_max as usize * INTERVALS_PER_THREAD).max(INTERVALS_MIN),
         target: spec.to_string(),
         source: source.name().to_owned(),
         missing,
