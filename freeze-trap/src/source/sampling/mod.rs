@@ -7,7 +7,8 @@
 //! take mmap_lock: `status`, `stat`, `wchan`, `stack`, `syscall`.
 //!
 //! A round ends after a millisecond of processor time, and the next one goes on where it ended: of a thousand threads
-//! each is looked at every half second or so, and a twentieth of a processor is the most that it takes.
+//! each is looked at every half second or so, and a twentieth of a processor is the most that it takes. Of more threads
+//! some are looked at, always the same ones: two looks at each within a freeze tell more than one look at all.
 
 mod lock;
 mod sample;
@@ -29,6 +30,9 @@ use crate::stack::{StackPair, Stacks};
 const ROUND_NS: u64 = 20_000_000;
 /// How much processor time a round takes at most.
 const ROUND_MAX_NS: u64 = 1_000_000;
+/// So many threads are looked at, or twice as many: with more, a freeze of a second would be over before the second
+/// look.
+const THREADS_PER_LAP: usize = 1000;
 
 /// The samples so far.
 pub struct Sampling {
@@ -134,8 +138,10 @@ impl Sampling {
             threads(pid.cast_unsigned()).into_iter().map(move |tid| (pid, tid))
         };
         self.lap = self.pids.iter().flat_map(of_process).collect();
-        self.lost_threads = self.lost_threads.max(self.lap.len().saturating_sub(self.threads_max) as u64);
+        let count = self.lap.len();
+        thin_out(&mut self.lap);
         self.lap.truncate(self.threads_max);
+        self.lost_threads = self.lost_threads.max((count - self.lap.len()) as u64);
     }
 
     /// Looks at one thread; what was before it is told if it is over.
@@ -168,6 +174,16 @@ impl Sampling {
         let told = seen.tell(tid, seen.last_ns, false, stacks);
         told.filter(|one| one.duration_ns() > 0 && one.duration_ns() >= least_ns(one)).for_each(each);
     }
+}
+
+/// Leaves as many threads as a lap has time for: the first of each process, and of the others every second, fourth and
+/// so on by its number, so that they are the same in the next lap, however many come and go.
+fn thin_out(threads: &mut Vec<(i32, i32)>) {
+    let mut step = 1;
+    while threads.len() / step as usize > 2 * THREADS_PER_LAP {
+        step *= 2;
+    }
+    threads.retain(|(pid, tid)| pid == tid || tid % step == 0);
 }
 
 /// Processor time of this thread, in nanoseconds.
@@ -250,6 +266,21 @@ mod tests {
         assert_eq!((kernel.names.len(), kernel.addresses.len()), (2, 0));
         seen.sample.sleep = Sleep::Interruptible;
         assert_eq!(seen.tell(11, seen.last_ns, false, &mut stacks).count(), 1);
+    }
+
+    #[test]
+    fn of_very_many_threads_the_same_ones_are_looked_at_in_each_lap() {
+        let lap = |tids: std::ops::Range<i32>| {
+            let mut lap: Vec<(i32, i32)> = tids.map(|tid| (301, tid)).collect();
+            thin_out(&mut lap);
+            lap
+        };
+        assert_eq!(lap(301..2301).len(), 2000, "not too many");
+        let before = lap(301..10_301);
+        assert!((THREADS_PER_LAP..=2 * THREADS_PER_LAP).contains(&before.len()), "{}", before.len());
+        assert!(before.contains(&(301, 301)), "the first thread is there");
+        let later = lap(301..10_801);
+        assert!(before.iter().all(|one| later.contains(one)));
     }
 
     #[test]
