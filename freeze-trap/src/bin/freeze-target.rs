@@ -18,6 +18,8 @@ use nix::errno::Errno;
 
 const WORKERS: usize = 4;
 const STEP_BYTES: usize = 64 << 10;
+/// Of each thread of the crowd: there may be many, and they do little.
+const CROWD_STACK_BYTES: usize = 64 << 10;
 
 /// What the service freezes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -54,6 +56,9 @@ struct Arguments {
     /// Where files are written
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
+    /// So many more threads, each of which needs what the freeze holds once a second
+    #[arg(long, value_name = "THREADS", default_value_t = 0)]
+    crowd: usize,
     /// Answer on this address; port 0 takes a free one, which is printed
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: String,
@@ -78,6 +83,10 @@ fn main() -> Result<()> {
     for number in 0..WORKERS {
         let listener = listener.try_clone()?;
         thread::Builder::new().name(format!("worker-{number}")).spawn(move || serve(&listener, shared))?;
+    }
+    for number in 0..arguments.crowd {
+        let builder = thread::Builder::new().name(format!("crowd-{number}")).stack_size(CROWD_STACK_BYTES);
+        builder.spawn(move || wander(shared)).with_context(|| format!("--crowd {}", arguments.crowd))?;
     }
     if let Some(seconds) = arguments.every {
         loop {
@@ -106,6 +115,15 @@ fn serve(listener: &TcpListener, shared: &'static Shared) {
     for stream in listener.incoming().flatten() {
         // A client that has gone away is no matter.
         let _ = answer(stream, shared);
+    }
+}
+
+/// Has something to do every now and then.
+fn wander(shared: &Shared) {
+    loop {
+        thread::sleep(Duration::from_secs(1));
+        // What is refused now is tried again.
+        let _ = look_up(shared);
     }
 }
 
