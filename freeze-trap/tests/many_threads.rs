@@ -34,7 +34,8 @@ fn caught(kind: &str, cause: Cause) -> Option<Freeze> {
     let probe = format!("http://127.0.0.1:{port}/,every=100ms,within=1s,failures=1");
     let often = ["--cooldown", "10ms", "--captures-per-hour", "1000", "--window", "3s", "--history", "3s"];
     let pid = service.pid().to_string();
-    let trap = Trap::watch(&[&often[..], &["--source", "bpf", "--pid", &pid, "--probe", &probe]].concat());
+    let mut trap = Trap::watch(&[&often[..], &["--source", "bpf", "--pid", &pid, "--probe", &probe]].concat());
+    trap.hears("armed");
     let is_it = |freeze: &Freeze| {
         println!("{}", freeze.sentence);
         freeze.cause == cause && blocked(freeze) >= CROWD && freeze.sentence.contains("(culprit)")
@@ -59,6 +60,15 @@ fn a_thousand_threads_that_wait_for_a_mutex_are_told_with_the_one_that_had_it() 
     assert!(freeze.sentence.contains("index::reload"), "{}", freeze.sentence);
     assert_eq!(freeze.pairs[0].holder.name, "culprit", "{:?}", freeze.pairs[0]);
     assert!(freeze.left_out.pairs > 0);
+}
+
+#[test]
+fn that_there_are_too_many_threads_is_told() {
+    let port = port();
+    let service = Service::start(port, &["nothing", "--every", "100", "--crowd", "100"]);
+    let pid = service.pid().to_string();
+    let mut trap = Trap::watch(&["--source", "sampling", "--threads-max", "50", "--pid", &pid]);
+    trap.hears("not all threads are watched: there are more than --threads-max");
 }
 
 #[test]

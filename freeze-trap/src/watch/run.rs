@@ -11,7 +11,7 @@ use std::process::{ExitCode, ExitStatus, exit};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Error;
+use anyhow::{Error, anyhow};
 use nix::sys::signal::Signal;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -433,6 +433,10 @@ impl Run {
             self.complaints.tell("the source cannot be asked for its losses", &error);
             Default::default()
         });
+        if losses.threads > 0 {
+            let why = anyhow!("there are more than --threads-max, or than {} can watch", self.source.name());
+            self.complaints.tell("not all threads are watched", &why);
+        }
         Sample {
             at_ns: now_ns(),
             totals,
