@@ -31,7 +31,7 @@ fn caught(kind: &str, cause: Cause) -> Option<Freeze> {
     let port = port();
     let crowd = CROWD.to_string();
     let service = Service::start(port, &[kind, "--crowd", &crowd, "--mib", "512", "--every", "2", "--lasts", "3"]);
-    let probe = format!("http://127.0.0.1:{port}/,every=100ms,within=1s,failures=1");
+    let probe = format!("http://127.0.0.1:{port}/,every=100ms,within=300ms,failures=1");
     let often = ["--cooldown", "10ms", "--captures-per-hour", "1000", "--window", "3s", "--history", "3s"];
     let pid = service.pid().to_string();
     let mut trap = Trap::watch(&[&often[..], &["--source", "bpf", "--pid", &pid, "--probe", &probe]].concat());
