@@ -16,8 +16,8 @@ const FULL_ROUNDS: u32 = 5;
 const QUICK_ROUNDS: u32 = 3;
 const FULL_STARTUP_RUNS: u32 = 100;
 const QUICK_STARTUP_RUNS: u32 = 60;
-/// What the rounds of the quick mode may take; the rest of its three minutes is for memory that is touched first, starts
-/// of empty processes, and guesses that fall short.
+/// What the rounds of the quick mode may take; the rest of its three minutes is for memory that is touched first,
+/// starts of empty processes, and guesses that fall short.
 const QUICK_BUDGET: Duration = Duration::from_secs(130);
 
 /// Plays whole workloads under antifreeze and other allocators, each run in its own process, and compares them.
