@@ -30,8 +30,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    rights::take_up();
     let arguments = Arguments::parse();
+    match arguments.command {
+        Command::Watch(_) | Command::Check(_) => rights::take_up(),
+        // Reads files that may come from elsewhere, and has no use for them.
+        Command::Report(_) => (),
+    }
     let done = match &arguments.command {
         Command::Watch(options) => watch(options),
         Command::Report(options) => show::show(options),

@@ -8,6 +8,8 @@
 #[path = "trap/port.rs"]
 mod port;
 mod systemd_unit;
+#[path = "trap/wait.rs"]
+mod wait;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -21,7 +23,8 @@ use freeze_trap::source::choose::{Wanted, choose};
 use freeze_trap::target::{Spec, Target};
 use freeze_trap::watch::disk;
 use port::port;
-use systemd_unit::{Units, systemctl, wait_for};
+use systemd_unit::{Units, systemctl};
+use wait::wait_for;
 
 const TARGET: &str = env!("CARGO_BIN_EXE_freeze-target");
 
@@ -51,7 +54,7 @@ fn a_unit_is_followed_as_systemd_starts_and_stops_it() {
     let instance = template.replace("@.", "@a-b.");
     let mut target = open(one.trim_end_matches(".service"));
     let awaited = target.awaited().unwrap();
-    assert!(awaited.contains(&one) && awaited.contains("does not run yet"), "{awaited}");
+    assert!(awaited.contains(&one) && awaited.contains("waited for"), "{awaited}");
     assert!(target.processes().unwrap().is_empty() && target.ended().is_none());
     let mut before = Vec::new();
     for action in ["start", "restart"] {
@@ -146,7 +149,9 @@ fn the_shipped_unit_catches_a_freeze_and_keeps_its_state() {
     let start = format!("ExecStart={program} user-lock --every 2 --lasts 3 --listen 127.0.0.1:{service}");
     let icy = units.write("icy.service", &format!("{start}\nDynamicUser=yes"));
     let probe = format!("--probe http://127.0.0.1:{service}/,every=200ms,within=1s,failures=1");
-    let options = format!("{probe} --window 2s --history 4s --cooldown 1s --metrics 127.0.0.1:{prometheus}");
+    let options = format!(
+        "{probe} --window 2s --history 4s --cooldown 1s --captures-per-hour 1000 --metrics 127.0.0.1:{prometheus}"
+    );
     let (trap, directory) = install(&units, &icy, &options);
     systemctl(&["start", &icy, &trap]);
 

@@ -2,6 +2,9 @@
 //!
 //! Method: real children, and cgroups of their own where the machine lets this process make some.
 
+#[path = "trap/wait.rs"]
+mod wait;
+
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -14,21 +17,7 @@ use freeze_trap::target::{Ended, Spec, Target, memory, names, process};
 use lock_trace::{Options, Tracer};
 use nix::sys::signal::Signal;
 use nix::unistd::gettid;
-
-/// Catches a hang; nothing is measured.
-const DEADLINE: Duration = Duration::from_secs(30);
-
-/// Waits until something is there.
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let begin = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(begin.elapsed() < DEADLINE, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
+use wait::wait_for;
 
 /// A child that sleeps, and is killed when it goes out of scope.
 struct Sleeper(Child);

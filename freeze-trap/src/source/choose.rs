@@ -1,7 +1,10 @@
 //! Which source is used: the best that this machine permits, or the one that was asked for; and why each better one is
 //! not, with what would help.
 
+use std::io;
+
 use anyhow::{Context, Error, Result};
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::bpf::Bpf;
@@ -109,7 +112,7 @@ fn arm(one: Wanted, bounds: &Bounds, threads_max: u32) -> Result<Chosen> {
     let threads = threads_max as usize;
     match one {
         Wanted::Auto | Wanted::Bpf => {
-            let bpf = Bpf::arm(bounds, threads_max).map_err(|error| match rights_for_bpf() {
+            let bpf = Bpf::arm(bounds, threads_max).map_err(|error| match rights_for_bpf(&error) {
                 Some(help) => error.context(help),
                 None => error,
             })?;
@@ -134,14 +137,20 @@ fn arm(one: Wanted, bounds: &Bounds, threads_max: u32) -> Result<Chosen> {
     }
 }
 
-/// What BPF takes and this process has not.
-fn rights_for_bpf() -> Option<&'static str> {
+/// Whether the kernel refused a call, rather than what was asked of it.
+fn is_refusal(error: &Error) -> bool {
+    let codes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
+    codes.map(Errno::from_raw).any(|code| matches!(code, Errno::EPERM | Errno::ENOSYS))
+}
+
+/// What BPF takes and this process has not, where it failed with this.
+fn rights_for_bpf(error: &Error) -> Option<&'static str> {
     if has("CAP_SYS_ADMIN") {
         return None;
     }
     match (has("CAP_BPF"), has("CAP_PERFMON")) {
-        (true, true) if is_filtered() => {
-            Some("where the container's profile (seccomp) refuses bpf, let it permit that")
+        (true, true) if is_filtered() && is_refusal(error) => {
+            Some("where the filter of system calls (seccomp) of the container or unit refuses bpf, let it permit that")
         }
         (true, true) => None,
         (true, false) => Some("it takes CAP_PERFMON besides CAP_BPF"),
@@ -176,6 +185,14 @@ mod tests {
         let chosen = choose(Wanted::Sampling, &Bounds::default(), 100).unwrap();
         assert_eq!(chosen.source.name(), "samples of /proc");
         assert!(chosen.missing.iter().any(|line| line.contains("CAP_BPF")), "{:?}", chosen.missing);
+    }
+
+    #[test]
+    fn a_filter_is_blamed_for_what_the_kernel_refused_only() {
+        let error = |code| Error::from(io::Error::from_raw_os_error(code)).context("the programs cannot be loaded");
+        let refusals = [libc::EPERM, libc::ENOSYS, libc::EINVAL].map(|code| is_refusal(&error(code)));
+        assert_eq!(refusals, [true, true, false]);
+        assert!(!is_refusal(&Error::msg("the kernel has no type information")));
     }
 
     #[test]

@@ -139,9 +139,9 @@ impl Unit {
         Ok(Unit { name, group, looked: Instant::now(), find, answer: None })
     }
 
-    /// What to tell the user while it does not run.
+    /// What to tell the user while it does not run, as far as can be seen.
     pub(super) fn awaited(&self) -> Option<String> {
-        self.group.is_none().then(|| format!("unit {} does not run yet, and is waited for", self.name))
+        self.group.is_none().then(|| format!("no cgroup of unit {} is there yet: it is waited for", self.name))
     }
 
     pub(super) fn processes(&mut self) -> Result<BTreeSet<i32>> {

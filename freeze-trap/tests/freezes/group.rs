@@ -96,7 +96,7 @@ fn second_version(controllers: &[&'static str]) -> Result<(PathBuf, Enabled), St
     Ok((root, enabled))
 }
 
-/// Controllers that groups have for the time of a test.
+/// Controllers that groups have for the time of a test; longer, where there are other groups.
 struct Enabled {
     file: PathBuf,
     controllers: Vec<&'static str>,
@@ -104,8 +104,13 @@ struct Enabled {
 
 impl Drop for Enabled {
     fn drop(&mut self) {
+        let directory = self.file.parent().expect("it is in a directory");
+        let mut entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        if entries.any(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            // Another group may have got limits meanwhile, which would go with the controllers.
+            return;
+        }
         for name in &self.controllers {
-            // The kernel refuses if another group has come to use it.
             let _ = fs::write(&self.file, format!("-{name}"));
         }
     }

@@ -4,27 +4,11 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// Catches a hang; nothing is measured.
-const DEADLINE: Duration = Duration::from_secs(180);
 /// Where units are that are gone with the next start of the machine; there where systemd runs, and nowhere else.
 const PLACE: &str = "/run/systemd/system";
-
-/// Waits until something is there.
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + DEADLINE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < end, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(50));
-    }
-}
 
 /// What `systemctl` prints, which has to succeed.
 pub fn systemctl(arguments: &[&str]) -> String {

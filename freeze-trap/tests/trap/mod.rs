@@ -1,15 +1,14 @@
 //! The trap as people run it, as a child, for tests.
-#![allow(dead_code, reason = "each test uses a part")]
+#![allow(dead_code, unused_imports, reason = "each test uses a part")]
 
 mod port;
+mod wait;
 
 use std::fs::{self, File};
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use freeze_trap::freeze::Freeze;
 use freeze_trap::report::read_json;
@@ -17,23 +16,10 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 pub use port::port;
 use tempfile::TempDir;
+pub use wait::{DEADLINE, wait_for};
 
-/// Catches a hang; nothing is measured.
-pub const DEADLINE: Duration = Duration::from_secs(120);
 /// The service that freezes on purpose.
 pub const TARGET: &str = env!("CARGO_BIN_EXE_freeze-target");
-
-/// Waits until something is there.
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + DEADLINE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < end, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
 
 /// A probe that fails soon after the service on a port has frozen.
 pub fn http(port: u16) -> String {
