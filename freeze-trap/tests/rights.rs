@@ -218,7 +218,7 @@ fn a_file_with_the_capabilities_gives_them_to_any_user() {
         text
     };
     let fewer = run("+bpf,+syslog");
-    assert!(fewer.contains("skipped: it takes CAP_PERFMON besides CAP_BPF"), "{fewer}");
+    assert!(fewer.contains("it takes CAP_PERFMON besides CAP_BPF"), "{fewer}");
     let text = run("+bpf,+perfmon,+syslog,+sys_ptrace");
     assert!(line(&text, "user").contains(GROWN) && line(&text, "kernel").contains("mmap"), "{text}");
 }

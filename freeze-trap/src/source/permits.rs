@@ -92,15 +92,16 @@ fn tracepoint(types: Option<&KernelTypes>) -> Fact {
     }
 }
 
-/// Whether this process has the right of this name.
+/// Whether this thread has the right of this name.
 pub(crate) fn has(capability: &str) -> bool {
     let mask = own_mask("CapEff:").unwrap_or(0);
     CAPABILITIES.iter().any(|(name, bit)| *name == capability && mask >> bit & 1 == 1)
 }
 
-/// A line of bits of this process's status, such as `CapEff:`; `None` where the kernel does not tell.
+/// A line of bits of this thread's status, such as `CapEff:`; `None` where the kernel does not tell.
 pub(crate) fn own_mask(key: &str) -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
+    // Rights are a thread's.
+    let status = fs::read_to_string("/proc/thread-self/status").ok()?;
     let mask = status.lines().find_map(|line| line.strip_prefix(key))?;
     u64::from_str_radix(mask.trim(), 16).ok()
 }
