@@ -2,9 +2,11 @@
 //! began. Filled from a source, emptied into a capture.
 //!
 //! Invariant: at most as many intervals as was agreed on, none that ended earlier than the agreed time before the
-//! newest; memory is bounded by the former. While a capture is under way nothing ages, and when there are too many, the
-//! shortest go instead of the oldest: the beginning of a freeze says most. Holds compete with holds alone: of ten
-//! thousand threads each waits for longer than the one hold that they all wait for.
+//! newest; memory is bounded by the former. While a capture is under way nothing ages, and when there are too many,
+//! those outside of the frozen time go instead of the oldest, then those that take up least of it: the beginning of a
+//! freeze says most, and threads that have nothing to do sleep for longer than a freeze has them wait. Within the
+//! frozen time, holds compete with holds alone: of ten thousand threads each waits for longer than the one hold that
+//! they all wait for.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -13,6 +15,9 @@ use crate::stack::{StackId, Stacks};
 
 /// How often stacks that nothing refers to any more are dropped: when there are more than so many for each interval.
 const STACKS_PER_INTERVAL: usize = 4;
+/// If one part in so many of the intervals is outside of the frozen time, it is enough that some of those go. To go
+/// through all intervals for fewer would be dear.
+const OUTSIDE_PART: usize = 8;
 
 /// How much the recorder keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,11 +36,27 @@ pub struct Recorder {
     /// Stacks of the intervals.
     pub stacks: Stacks,
     newest_ns: u64,
-    /// From then on nothing ages.
-    pinned_ns: Option<u64>,
+    pin: Option<Pin>,
     /// What had ended before then may be missing.
     complete_from_ns: u64,
     dropped: u64,
+}
+
+/// What a capture under way wants to have kept.
+#[derive(Clone, Copy, Debug)]
+struct Pin {
+    /// From then on nothing ages.
+    from_ns: u64,
+    /// From when to when the service is frozen: for ever, as long as it is not well again.
+    frozen_ns: u64,
+    thawed_ns: u64,
+}
+
+impl Pin {
+    /// How much of the frozen time an interval takes up.
+    fn frozen_within_ns(&self, one: &Interval) -> u64 {
+        one.end_ns.min(self.thawed_ns).saturating_sub(one.start_ns.max(self.frozen_ns))
+    }
 }
 
 /// The ids of the stacks that an interval refers to.
@@ -52,15 +73,7 @@ impl Recorder {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         let intervals = VecDeque::with_capacity(limits.intervals_max.min(1 << 16));
-        Recorder {
-            limits,
-            intervals,
-            stacks: Stacks::new(),
-            newest_ns: 0,
-            pinned_ns: None,
-            complete_from_ns: 0,
-            dropped: 0,
-        }
+        Recorder { limits, intervals, stacks: Stacks::new(), newest_ns: 0, pin: None, complete_from_ns: 0, dropped: 0 }
     }
 
     /// Keeps intervals whose stacks are all in [`Recorder::stacks`], and lets go of what is too old or too much.
@@ -73,7 +86,7 @@ impl Recorder {
             self.intervals.push_back(interval);
         }
         let oldest_ns = self.newest_ns.saturating_sub(self.limits.history_ns);
-        let oldest_ns = self.pinned_ns.map_or(oldest_ns, |pinned_ns| pinned_ns.min(oldest_ns));
+        let oldest_ns = self.pin.map_or(oldest_ns, |pin| pin.from_ns.min(oldest_ns));
         while self.intervals.front().is_some_and(|first| first.end_ns < oldest_ns) {
             self.intervals.pop_front();
         }
@@ -83,42 +96,52 @@ impl Recorder {
         }
     }
 
-    /// Lets go of the oldest; in a capture, of the shorter half of the holds or of the others, whichever are more.
+    /// Lets go of the oldest; in a capture, of the shorter half of those outside of the frozen time. Where these are
+    /// few, all of them go, and the holds or the others, whichever are more, that take up least of the frozen time.
     fn make_room(&mut self) {
-        if self.pinned_ns.is_none() {
+        let Some(pin) = self.pin else {
             let oldest = self.intervals.pop_front();
             self.complete_from_ns = self.complete_from_ns.max(oldest.map_or(0, |oldest| oldest.end_ns));
             self.dropped += 1;
             return;
-        }
+        };
+        let is_outside = |one: &Interval| pin.frozen_within_ns(one) == 0;
         let is_hold = |one: &Interval| matches!(one.kind, Kind::Hold { .. });
-        let holds = self.intervals.iter().filter(|one| is_hold(one)).count();
-        let are_holds_more = holds > self.intervals.len() / 2;
-        let goes = |one: &Interval| is_hold(one) == are_holds_more;
-        let mut durations: Vec<u64> =
-            self.intervals.iter().filter(|one| goes(one)).map(Interval::duration_ns).collect();
-        let middle = durations.len() / 2;
-        let median_ns = *durations.select_nth_unstable(middle).1;
         let before = self.intervals.len();
-        let mut is_odd = false;
+        let outside = self.intervals.iter().filter(|one| is_outside(one)).count();
+        let holds = self.intervals.iter().filter(|one| is_hold(one) && !is_outside(one)).count();
+        let are_enough = outside > 0 && outside >= before / OUTSIDE_PART;
+        let are_holds_more = holds > (before - outside) / 2;
+        let competes = |one: &Interval| is_outside(one) || (!are_enough && is_hold(one) == are_holds_more);
+        let weight = |one: &Interval| (pin.frozen_within_ns(one), one.duration_ns());
+        let mut weights: Vec<(u64, u64)> = self.intervals.iter().filter(|one| competes(one)).map(weight).collect();
+        let middle = weights.len() / 2;
+        let median = *weights.select_nth_unstable(middle).1;
+        // Of those that weigh the same, every second one goes, the first at any rate.
+        let mut is_kept = true;
         self.intervals.retain(|one| {
-            is_odd ^= goes(one) && one.duration_ns() == median_ns;
-            !goes(one) || one.duration_ns() > median_ns || (one.duration_ns() == median_ns && is_odd)
+            let is_median = competes(one) && weight(one) == median;
+            is_kept ^= is_median;
+            !competes(one) || weight(one) > median || (is_median && is_kept)
         });
-        if self.intervals.len() == before {
-            self.intervals.pop_front();
-        }
         self.dropped += (before - self.intervals.len()) as u64;
     }
 
-    /// Keeps what ends after a time, until [`Recorder::unpin`].
-    pub fn pin(&mut self, from_ns: u64) {
-        self.pinned_ns = Some(from_ns);
+    /// Keeps what ends after a time, until [`Recorder::unpin`], for a service that has been frozen since another.
+    pub fn pin(&mut self, from_ns: u64, frozen_ns: u64) {
+        self.pin = Some(Pin { from_ns, frozen_ns, thawed_ns: u64::MAX });
+    }
+
+    /// The service is well again since a time: what begins later says less.
+    pub fn thawed(&mut self, at_ns: u64) {
+        if let Some(pin) = &mut self.pin {
+            pin.thawed_ns = pin.thawed_ns.min(at_ns);
+        }
     }
 
     /// Lets intervals age again.
     pub fn unpin(&mut self) {
-        self.pinned_ns = None;
+        self.pin = None;
     }
 
     /// The time from which on nothing that has ended is missing for want of room; 0 if nothing ever was.
@@ -188,7 +211,7 @@ mod tests {
     fn a_capture_keeps_the_longest_from_its_beginning_on() {
         let mut recorder = Recorder::new(Limits { history_ns: 100, intervals_max: 8 });
         recorder.keep([interval(0, 50, StackPair::default()), interval(0, 60, StackPair::default())]);
-        recorder.pin(40);
+        recorder.pin(40, 40);
         for start_ns in 1000..1100 {
             recorder.keep([interval(start_ns, start_ns + 1, StackPair::default())]);
             assert!(recorder.len() <= 8);
@@ -204,7 +227,7 @@ mod tests {
     #[test]
     fn in_a_capture_no_wait_takes_the_place_of_a_hold() {
         let mut recorder = Recorder::new(Limits { history_ns: 100, intervals_max: 8 });
-        recorder.pin(0);
+        recorder.pin(0, 0);
         let kind = Kind::Hold { mode: lock_trace::Mode::Write };
         recorder.keep([Interval { kind, ..interval(0, 50, StackPair::default()) }]);
         for start_ns in 0..1000 {
@@ -212,6 +235,45 @@ mod tests {
             assert!(recorder.len() <= 8);
         }
         assert!(recorder.intervals().any(|one| matches!(one.kind, Kind::Hold { .. })));
+    }
+
+    /// Threads that wake up once a second, and in a freeze wait for less than that.
+    #[test]
+    fn in_a_capture_no_sleep_outside_of_the_freeze_takes_the_place_of_a_wait_in_it() {
+        const MS: u64 = 1_000_000;
+        const THREADS: u64 = 1000;
+        let mut recorder = Recorder::new(Limits { history_ns: 10_000 * MS, intervals_max: 4 * THREADS as usize });
+        let all = |start_ms: u64, end_ms: u64| {
+            (0..THREADS).map(move |number| {
+                let start_ns = start_ms * MS + number;
+                interval(start_ns, start_ns + (end_ms - start_ms) * MS, StackPair::default())
+            })
+        };
+        (0..4).for_each(|second| recorder.keep(all(second * 1000, second * 1000 + 1000)));
+        recorder.pin(0, 4_500 * MS);
+        // The last sleep reaches into the freeze, and has more of it outside than inside.
+        recorder.keep(all(4_000, 5_000));
+        let kind = Kind::Hold { mode: lock_trace::Mode::Write };
+        recorder.keep([Interval { kind, ..interval(4_900 * MS, 5_000 * MS, StackPair::default()) }]);
+        recorder.keep(all(5_000, 5_600));
+        recorder.thawed(5_700 * MS);
+        (0..9).for_each(|second| recorder.keep(all(5_700 + second * 1000, 6_700 + second * 1000)));
+        assert!(recorder.len() <= 4 * THREADS as usize);
+        let waits = recorder.intervals().filter(|one| one.duration_ns() == 600 * MS).count();
+        assert_eq!(waits, THREADS as usize, "waits of the freeze went");
+        assert!(recorder.intervals().any(|one| matches!(one.kind, Kind::Hold { .. })));
+    }
+
+    #[test]
+    fn in_a_capture_what_takes_up_more_of_the_frozen_time_stays() {
+        let mut recorder = Recorder::new(Limits { history_ns: 100, intervals_max: 8 });
+        recorder.pin(0, 1000);
+        for number in 0..100 {
+            let longer_but_less_of_it = interval(0, 1000 + number % 10, StackPair::default());
+            recorder.keep([interval(1000, 1119 - number, StackPair::default()), longer_but_less_of_it]);
+            assert!(recorder.len() <= 8);
+        }
+        assert!(recorder.intervals().any(|one| (one.start_ns, one.end_ns) == (1000, 1119)));
     }
 
     #[test]

@@ -201,7 +201,7 @@ impl Trap {
 
     /// Begins a capture.
     pub fn begin(&mut self, onset: Onset, facts: Facts, trigger_wall: String) {
-        self.recorder.pin(self.window_start_ns(onset.frozen_ns));
+        self.recorder.pin(self.window_start_ns(onset.frozen_ns), onset.frozen_ns);
         self.capture = Some(Capture { onset, begun: facts, trigger_wall, recovered: None });
     }
 
@@ -210,6 +210,7 @@ impl Trap {
     pub fn recovered(&mut self, at_ns: u64, sample: Sample, runs: Runs) {
         if let Some(capture) = &mut self.capture {
             capture.recovered.get_or_insert((at_ns, sample, runs));
+            self.recorder.thawed(at_ns);
         }
     }
 
@@ -264,5 +265,68 @@ impl Trap {
             window,
             circumstances,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Kind, Sleep, Thread};
+    use crate::stack::StackPair;
+    use crate::trigger::Rules;
+
+    const S: u64 = 1_000_000_000;
+
+    fn trap() -> Trap {
+        let machine = Machine {
+            host: "host".into(),
+            kernel: "6.18".into(),
+            cpu: "cpu".into(),
+            cpus: 2,
+            memory_bytes: 1 << 32,
+            version: "1".into(),
+        };
+        let setting = Setting {
+            window_ns: 5 * S,
+            history_ns: 5 * S,
+            grace_ns: 0,
+            intervals_max: 100,
+            target: "unit a.service".into(),
+            source: "none".into(),
+            missing: Vec::new(),
+            machine,
+        };
+        Trap::new(setting, Trigger::new(Rules::default(), [1]), ["probe".to_owned()], 0)
+    }
+
+    fn facts(at_ns: u64) -> Facts {
+        let memory = MemoryPoint { at_ns, resident_bytes: 0, virtual_bytes: 0, faults: [0; 2], threads: 0 };
+        Facts { at_ns, memory, runs: Runs::default(), processes: Vec::new() }
+    }
+
+    fn onset() -> Onset {
+        Onset { probe: 0, frozen_ns: 2 * S, failures: 1, found: String::new() }
+    }
+
+    #[test]
+    fn sleeps_after_the_freeze_do_not_take_the_place_of_waits_in_it() {
+        let off = |start_ns: u64, lasts_ns: u64| Interval {
+            kind: Kind::OffCpu { sleep: Sleep::Interruptible, waker: None },
+            thread: Thread { pid: 1, tid: 2, name: "worker".into() },
+            owner_pid: 1,
+            start_ns,
+            end_ns: start_ns + lasts_ns,
+            unfinished: false,
+            call: None,
+            stack: StackPair::default(),
+        };
+        let mut trap = trap();
+        trap.begin(onset(), facts(3 * S), String::new());
+        trap.recorder.keep((0..50).map(|_| off(2 * S, S / 2)));
+        trap.recovered(3 * S, Sample::default(), Runs::default());
+        trap.recorder.keep((0..500).map(|_| off(4 * S, S)));
+        let end = Sample { at_ns: 8 * S, ..Sample::default() };
+        let evidence = trap.end(Vec::new(), &end, facts(8 * S)).unwrap();
+        assert_eq!(evidence.intervals.iter().filter(|one| one.start_ns == 2 * S).count(), 50);
     }
 }
