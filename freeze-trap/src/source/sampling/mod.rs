@@ -177,13 +177,21 @@ impl Sampling {
 }
 
 /// Leaves as many threads as a lap has time for: the first of each process, and of the others every second, fourth and
-/// so on by its number, so that they are the same in the next lap, however many come and go.
+/// so on by its mixed number, so that they are the same in the next lap, however many come and go.
 fn thin_out(threads: &mut Vec<(i32, i32)>) {
-    let mut step = 1;
-    while threads.len() / step as usize > 2 * THREADS_PER_LAP {
-        step *= 2;
+    let mut bound = 1 << u32::BITS;
+    let is_below = |tid: i32, bound: u64| u64::from(mixed(tid)) < bound;
+    while threads.iter().filter(|(_, tid)| is_below(*tid, bound)).count() > 2 * THREADS_PER_LAP {
+        bound /= 2;
     }
-    threads.retain(|(pid, tid)| pid == tid || tid % step == 0);
+    threads.retain(|(pid, tid)| pid == tid || is_below(*tid, bound));
+}
+
+/// A number of a thread, spread over all 32 bits (Fibonacci hashing: 2^32 by the golden ratio). Threads that do the
+/// same may have numbers in a pattern, such as every second one, so that the number itself would leave none of them, or
+/// all.
+fn mixed(tid: i32) -> u32 {
+    tid.cast_unsigned().wrapping_mul(0x9E37_79B9)
 }
 
 /// Processor time of this thread, in nanoseconds.
@@ -281,6 +289,21 @@ mod tests {
         assert!(before.contains(&(301, 301)), "the first thread is there");
         let later = lap(301..10_801);
         assert!(before.iter().all(|one| later.contains(one)));
+    }
+
+    #[test]
+    fn threads_whose_numbers_have_a_pattern_are_looked_at_like_any_others() {
+        for (first, step) in [(1002, 2), (1001, 2), (1000, 3), (1004, 8), (1001, 8), (1024, 64), (1024, 1024)] {
+            let mut lap: Vec<(i32, i32)> = (0..10_000).map(|number| (301, first + number * step)).collect();
+            thin_out(&mut lap);
+            let count = lap.len();
+            assert!((THREADS_PER_LAP..=2 * THREADS_PER_LAP).contains(&count), "from {first} by {step}: {count}");
+        }
+        // Workers have odd numbers, their helpers even ones: there are some of both.
+        let mut lap: Vec<(i32, i32)> = (301..10_301).map(|tid| (301, tid)).collect();
+        thin_out(&mut lap);
+        let odd = lap.iter().filter(|(_, tid)| tid % 2 == 1).count();
+        assert!((lap.len() / 3..=2 * lap.len() / 3).contains(&odd), "{odd} of {}", lap.len());
     }
 
     #[test]
