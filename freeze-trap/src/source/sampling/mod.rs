@@ -131,8 +131,9 @@ impl Sampling {
         missing
     }
 
-    /// All threads, for another lap; and forgets those that are no more.
-    fn list(&mut self) {
+    /// All threads, for another lap. Those that are not in it are told and forgotten without a look: they are no more,
+    /// or there are more threads now and each lap has time for fewer of them. They would be in every lap otherwise.
+    fn list(&mut self, stacks: &mut Stacks, each: &mut dyn FnMut(Interval)) {
         let of_process = |pid: &i32| {
             let pid = *pid;
             threads(pid.cast_unsigned()).into_iter().map(move |tid| (pid, tid))
@@ -142,6 +143,9 @@ impl Sampling {
         thin_out(&mut self.lap);
         self.lap.truncate(self.threads_max);
         self.lost_threads = self.lost_threads.max((count - self.lap.len()) as u64);
+        let listed: HashSet<i32> = self.lap.iter().map(|(_, tid)| *tid).collect();
+        let others: Vec<(i32, Seen)> = self.seen.extract_if(|tid, _| !listed.contains(tid)).collect();
+        others.iter().for_each(|(tid, seen)| self.end(seen, *tid, stacks, each));
     }
 
     /// Looks at one thread; what was before it is told if it is over.
@@ -220,12 +224,7 @@ impl Source for Sampling {
         }
         self.next_round_ns = begun_ns + ROUND_NS;
         if self.lap.is_empty() {
-            self.list();
-            // Whoever is not listed is looked at once more, finds nothing, and is told and forgotten.
-            let listed: HashSet<i32> = self.lap.iter().map(|(_, tid)| *tid).collect();
-            let gone = self.seen.iter().filter(|(tid, _)| !listed.contains(tid));
-            let gone: Vec<(i32, i32)> = gone.map(|(tid, seen)| (seen.pid, *tid)).collect();
-            self.lap.extend(gone);
+            self.list(stacks, each);
         }
         let begun_cpu_ns = thread_cpu_ns();
         while let Some((pid, tid)) = self.lap.pop() {
@@ -306,22 +305,32 @@ mod tests {
         assert!((lap.len() / 3..=2 * lap.len() / 3).contains(&odd), "{odd} of {}", lap.len());
     }
 
+    /// A thread as it was in samples until then.
+    fn seen_until(last_ns: u64) -> Seen {
+        let sample = Sample { name: "worker".into(), sleep: Sleep::Interruptible, switches: 1, ticks: 0 };
+        Seen { last_ns, ..Seen::new(std::process::id() as i32, sample, 1) }
+    }
+
+    /// What a thread of this process that is seen, and not in the lap that follows, is told to have done: it is looked
+    /// at no more, whether it lives or not.
+    fn is_told_and_forgotten(tid: i32) {
+        let mut sampling = Sampling::arm(&Bounds::default(), 1).unwrap();
+        sampling.watch(&[std::process::id() as i32]).unwrap();
+        sampling.seen.insert(tid, seen_until(90_000_000));
+        let mut told = Vec::new();
+        sampling.take(&mut Stacks::new(), &mut |one| told.push(one)).unwrap();
+        assert!(told.iter().any(|one| one.thread.tid == tid && one.end_ns == 90_000_000 && !one.unfinished));
+        assert!(!sampling.seen.contains_key(&tid) && sampling.lap.len() <= 1);
+    }
+
     #[test]
     fn a_thread_that_is_gone_is_forgotten() {
-        let mut sampling = Sampling::arm(&Bounds::default(), 100).unwrap();
-        let mut stacks = Stacks::new();
-        sampling.watch(&[std::process::id() as i32]).unwrap();
-        std::thread::spawn(|| ()).join().unwrap();
-        let gone = i32::MAX;
-        let sample = Sample { name: "gone".into(), sleep: Sleep::Interruptible, switches: 1, ticks: 0 };
-        let seen = Seen { last_ns: 90_000_000, ..Seen::new(std::process::id() as i32, sample, 1) };
-        sampling.seen.insert(gone, seen);
-        let mut told = Vec::new();
-        // A round may end before it comes to the thread.
-        while sampling.seen.contains_key(&gone) {
-            sampling.next_round_ns = 0;
-            sampling.take(&mut stacks, &mut |one| told.push(one)).unwrap();
-        }
-        assert!(told.iter().any(|one| one.thread.tid == gone && one.end_ns == 90_000_000 && !one.unfinished));
+        is_told_and_forgotten(i32::MAX);
+    }
+
+    #[test]
+    fn a_thread_that_is_left_out_of_laps_is_forgotten_though_it_lives() {
+        // The first thread of the process is listed, and there is no room for this one.
+        std::thread::spawn(|| is_told_and_forgotten(nix::unistd::gettid().as_raw())).join().unwrap();
     }
 }
