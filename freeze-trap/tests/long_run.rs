@@ -111,7 +111,15 @@ impl Long {
         let row = || vec![self.now_ns; 64];
         let totals = Totals { holds: [row(), row()], waits: [row(), row()], ..Totals::default() };
         let (at_ns, dropped) = (self.now_ns, self.trap.recorder.dropped());
-        Sample { at_ns, totals: Some(totals), losses: Losses::default(), throttled_ns: Some(1), own_cpu_ns: 1, dropped }
+        Sample {
+            at_ns,
+            totals: Some(totals),
+            losses: Losses::default(),
+            unwatched_threads: 0,
+            throttled_ns: Some(1),
+            own_cpu_ns: 1,
+            dropped,
+        }
     }
 
     fn facts(&self, pid: i32) -> Facts {

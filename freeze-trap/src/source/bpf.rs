@@ -7,7 +7,7 @@
 //!
 //! Needs Linux 5.15 with `CONFIG_DEBUG_INFO_BTF`, and root, or CAP_BPF and CAP_PERFMON.
 
-use std::collections::{HashMap as Entries, HashSet};
+use std::collections::HashMap as Entries;
 use std::fmt::Display;
 use std::fs;
 use std::hash::Hash;
@@ -70,9 +70,7 @@ pub struct Bpf {
     ring: RingBuf<MapData>,
     watched: Vec<u32>,
     /// For which there was no room.
-    unwatched: HashSet<u32>,
-    /// How many threads they had when that was found.
-    unwatched_threads: u64,
+    unwatched: Vec<u32>,
     threads_max: usize,
     /// So many records are taken at once, more than the ring has room for: a target may be faster than whoever takes
     /// them.
@@ -136,8 +134,7 @@ impl Bpf {
             totals: map(&mut programs, "totals")?,
             ring: map(&mut programs, "ring")?,
             watched: Vec::new(),
-            unwatched: HashSet::new(),
-            unwatched_threads: 0,
+            unwatched: Vec::new(),
             threads_max: threads_max as usize,
             records_max: ring_bytes(threads_max) as usize / size_of::<Moment>(),
             unwinder: Unwinder::default(),
@@ -222,9 +219,7 @@ impl Source for Bpf {
         let (fresh, left): (Vec<u32>, Vec<u32>) = fresh.into_iter().partition(has_room);
         let count = self.watched.len();
         self.watched.retain(|pid| !left.contains(pid));
-        let newly = left.iter().filter(|pid| !self.unwatched.contains(pid));
-        self.unwatched_threads += newly.map(|pid| threads_of(*pid)).sum::<u64>();
-        self.unwatched = left.into_iter().collect();
+        self.unwatched = left;
         if !fresh.is_empty() {
             self.scan()?;
         }
@@ -277,7 +272,11 @@ impl Source for Bpf {
 
     fn losses(&mut self) -> Result<Losses> {
         let counts = self.counts()?;
-        Ok(Losses { intervals: counts.lost_records, threads: counts.lost_threads + self.unwatched_threads })
+        Ok(Losses { intervals: counts.lost_records, threads: counts.lost_threads })
+    }
+
+    fn unwatched_threads(&mut self) -> u64 {
+        self.unwatched.iter().map(|pid| threads_of(*pid)).sum()
     }
 }
 

@@ -57,7 +57,8 @@ pub struct Totals {
 pub struct Losses {
     /// Intervals that there was no room for.
     pub intervals: u64,
-    /// How often a thread was not watched because there are too many.
+    /// How often a thread was not watched because there are too many; in a capture, with the threads that a source left
+    /// out all the time.
     pub threads: u64,
 }
 
@@ -94,4 +95,10 @@ pub trait Source {
     /// # Errors
     /// The kernel's maps cannot be read.
     fn losses(&mut self) -> anyhow::Result<Losses>;
+
+    /// How many threads are left out now, as there are too many, each once: those that [`Losses::threads`] does not
+    /// count, as nothing happens that would tell of them. May go up and down.
+    fn unwatched_threads(&mut self) -> u64 {
+        0
+    }
 }

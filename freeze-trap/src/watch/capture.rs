@@ -247,7 +247,8 @@ impl Trap {
                 source: self.setting.source.clone(),
                 losses: Losses {
                     intervals: end.losses.intervals.saturating_sub(start.losses.intervals),
-                    threads: end.losses.threads.saturating_sub(start.losses.threads),
+                    threads: end.losses.threads.saturating_sub(start.losses.threads)
+                        + self.samples.unwatched_threads_max(window.start_ns).max(end.unwatched_threads),
                 },
                 dropped: end.dropped.saturating_sub(start.dropped),
                 unknown_frames: (0, 0),
@@ -306,6 +307,28 @@ mod tests {
 
     fn onset() -> Onset {
         Onset { probe: 0, frozen_ns: 2 * S, failures: 1, found: String::new() }
+    }
+
+    /// What a capture says was lost, of a source that had lost as many threads and left out as many each second.
+    fn lost_threads(each_second: &[(u64, u64)]) -> u64 {
+        let mut trap = trap();
+        let samples = (1..).zip(each_second).map(|(second, &(threads, unwatched_threads))| {
+            let losses = Losses { intervals: 0, threads };
+            Sample { at_ns: second * S, losses, unwatched_threads, ..Sample::default() }
+        });
+        let mut samples: Vec<Sample> = samples.collect();
+        let end = samples.pop().unwrap();
+        samples.into_iter().for_each(|sample| trap.sample(sample));
+        trap.begin(onset(), facts(3 * S), String::new());
+        let evidence = trap.end(Vec::new(), &end, facts(end.at_ns)).unwrap();
+        evidence.circumstances.seen.losses.threads
+    }
+
+    #[test]
+    fn threads_that_are_left_out_all_the_time_are_lost_though_nothing_changes() {
+        assert_eq!(lost_threads(&[(0, 8000), (0, 8000), (0, 8000), (0, 8000)]), 8000);
+        assert_eq!(lost_threads(&[(70, 0), (71, 0), (72, 0), (73, 0)]), 3, "those before do not count");
+        assert_eq!(lost_threads(&[(0, 8000), (0, 8000), (0, 8000), (0, 0)]), 8000, "the service has ended");
     }
 
     #[test]

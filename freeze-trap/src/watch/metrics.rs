@@ -42,6 +42,8 @@ pub struct Figures {
     pub intervals: u64,
     /// What the source lost.
     pub losses: Losses,
+    /// Threads that it leaves out now.
+    pub unwatched_threads: u64,
     /// Times that the source could not be read.
     pub errors: u64,
     /// Intervals and stacks in the recorder.
@@ -205,6 +207,8 @@ impl Figures {
         );
         page.value("lost_total", &[("what", "intervals")], self.losses.intervals);
         page.value("lost_total", &[("what", "threads")], self.losses.threads);
+        let help = "Threads that the source leaves out now, as there are too many.";
+        page.single("unwatched_threads", "gauge", help, self.unwatched_threads);
         page.single("source_errors_total", "counter", "Times that the source could not be read.", self.errors);
         let [intervals, stacks] = self.recorder;
         page.single("recorder_intervals", "gauge", "Intervals in the flight recorder.", intervals);

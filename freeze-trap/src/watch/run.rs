@@ -433,7 +433,8 @@ impl Run {
             self.complaints.tell("the source cannot be asked for its losses", &error);
             Default::default()
         });
-        if losses.threads > 0 {
+        let unwatched_threads = self.source.unwatched_threads();
+        if losses.threads > 0 || unwatched_threads > 0 {
             let why = anyhow!("there are more than --threads-max, or than {} can watch", self.source.name());
             self.complaints.tell("not all threads are watched", &why);
         }
@@ -441,6 +442,7 @@ impl Run {
             at_ns: now_ns(),
             totals,
             losses,
+            unwatched_threads,
             throttled_ns: self.target.throttled_ns(),
             own_cpu_ns: own::cpu_ns(),
             dropped: self.trap.recorder.dropped(),
@@ -451,6 +453,7 @@ impl Run {
     fn show(&mut self, sample: &Sample) {
         let mut figures = self.metrics.figures();
         figures.losses = sample.losses;
+        figures.unwatched_threads = sample.unwatched_threads;
         figures.dropped = sample.dropped;
         figures.cpu_ns = sample.own_cpu_ns;
         figures.uptime_ns = sample.at_ns - self.schedule.started_ns;

@@ -16,6 +16,8 @@ pub struct Sample {
     pub totals: Option<Totals>,
     /// Of the source.
     pub losses: Losses,
+    /// Threads that the source leaves out: no count since the beginning, but as many as there are.
+    pub unwatched_threads: u64,
     /// Time that the cgroup was refused, if it has a quota.
     pub throttled_ns: Option<u64>,
     /// Processor time of the trap.
@@ -54,6 +56,13 @@ impl Samples {
     pub fn before(&self, at_ns: u64) -> Option<&Sample> {
         let after = self.kept.partition_point(|sample| sample.at_ns <= at_ns);
         self.kept.get(after.saturating_sub(1))
+    }
+
+    /// The most threads that were left out at a time since then: when a service ends, there are none any more.
+    #[must_use]
+    pub fn unwatched_threads_max(&self, since_ns: u64) -> u64 {
+        let since = self.kept.iter().filter(|sample| sample.at_ns >= since_ns);
+        since.map(|sample| sample.unwatched_threads).max().unwrap_or(0)
     }
 }
 

@@ -45,7 +45,8 @@ pub struct Sampling {
     /// Those that are still to be looked at before the list of threads is made again: process and thread.
     lap: Vec<(i32, i32)>,
     next_round_ns: u64,
-    lost_threads: u64,
+    /// Those that there is no time or room for, of all in the last list.
+    unwatched_threads: usize,
 }
 
 /// A thread, as it was in all samples since the first.
@@ -113,7 +114,7 @@ impl Sampling {
             seen: HashMap::new(),
             lap: Vec::new(),
             next_round_ns: 0,
-            lost_threads: 0,
+            unwatched_threads: 0,
         })
     }
 
@@ -142,7 +143,7 @@ impl Sampling {
         let count = self.lap.len();
         thin_out(&mut self.lap);
         self.lap.truncate(self.threads_max);
-        self.lost_threads = self.lost_threads.max((count - self.lap.len()) as u64);
+        self.unwatched_threads = count - self.lap.len();
         let listed: HashSet<i32> = self.lap.iter().map(|(_, tid)| *tid).collect();
         let others: Vec<(i32, Seen)> = self.seen.extract_if(|tid, _| !listed.contains(tid)).collect();
         others.iter().for_each(|(tid, seen)| self.end(seen, *tid, stacks, each));
@@ -249,7 +250,11 @@ impl Source for Sampling {
     }
 
     fn losses(&mut self) -> Result<Losses> {
-        Ok(Losses { intervals: 0, threads: self.lost_threads })
+        Ok(Losses::default())
+    }
+
+    fn unwatched_threads(&mut self) -> u64 {
+        self.unwatched_threads as u64
     }
 }
 
@@ -321,6 +326,21 @@ mod tests {
         sampling.take(&mut Stacks::new(), &mut |one| told.push(one)).unwrap();
         assert!(told.iter().any(|one| one.thread.tid == tid && one.end_ns == 90_000_000 && !one.unfinished));
         assert!(!sampling.seen.contains_key(&tid) && sampling.lap.len() <= 1);
+    }
+
+    #[test]
+    fn as_many_threads_are_unwatched_as_were_left_out_of_the_last_list() {
+        let mut sampling = Sampling::arm(&Bounds::default(), 1).unwrap();
+        sampling.watch(&[std::process::id() as i32]).unwrap();
+        let mut list = |pids: &[i32]| {
+            sampling.watch(pids).unwrap();
+            sampling.list(&mut Stacks::new(), &mut |_| ());
+            sampling.unwatched_threads()
+        };
+        let own = [std::process::id() as i32];
+        // There are the first thread of the process, and at least this one.
+        assert!(std::thread::scope(|scope| scope.spawn(|| list(&own)).join().unwrap()) > 0);
+        assert_eq!(list(&[]), 0);
     }
 
     #[test]
