@@ -2,8 +2,8 @@
 //! input gives the same answer, and nothing is asked of the machine.
 //!
 //! In order: `pieces` cuts the threads' time into pieces that do not overlap, `class` tells what each sleep is for,
-//! `case` compares them with the time before, `mmap_lock` and `user_lock` find who was in the way of whom, `verdict`
-//! weighs the causes, `sentence` and `processor` tell them, `tables` lists the rest.
+//! `case` compares them with the time before, `mmap_lock` and `user_lock` (by `history`) find who was in the way of whom,
+//! `verdict` weighs the causes, `sentence` and `processor` tell them, `tables` lists the rest.
 //!
 //! Invariant: no thread is blocked for longer than the frozen time, in all rows together; no overlap is longer than
 //! either of the times that overlap.
@@ -11,6 +11,7 @@
 mod case;
 mod class;
 mod doing;
+mod history;
 mod mmap_lock;
 mod pieces;
 mod places;

@@ -6,11 +6,11 @@ use std::collections::HashMap;
 
 use super::case::Case;
 use super::class::{Class, Futex};
+use super::history::{History, Key, Root, keep_longest, key};
 use super::pieces::Piece;
 use super::{program, waker};
 use crate::event::{Thread, Waker};
 use crate::freeze::{Cause, Pair, Stack};
-use crate::stack::StackPair;
 
 /// How many times a lock may have been passed on until the search is given up; who had it before that is known from
 /// those that were woken earlier.
@@ -18,7 +18,11 @@ const PASSED_ON_MAX: usize = 64;
 /// Sleeps that are looked at for one wait.
 const STEPS_MAX: usize = 1000;
 /// Of those who had it before that, the longest that are told as pairs.
-const EARLIER_MAX: usize = 64;
+const EARLIER_MAX: usize = 8;
+/// And those that are passed on to whoever was woken later: of many that had it in turn, a few would not be most of it.
+const KNOWN_MAX: usize = 64;
+/// Sleeps, the longest, of which is looked for who those were.
+const SLEPT_MAX: usize = 8;
 /// The pairs that are kept, and as many of the holder that cost the most: thousands of threads make millions.
 const HELD_MAX: usize = 500;
 
@@ -51,12 +55,12 @@ pub(super) struct Holders {
     /// How many pairs were found, those included that are not kept.
     pub(super) pairs: usize,
     /// For how long each thread had what others waited for, all waiters together; by process and number.
-    pub(super) totals: HashMap<(i32, i32), u64>,
+    pub(super) totals: HashMap<Key, u64>,
 }
 
 impl Holders {
     /// Who had it for the longest time in all, and for how long.
-    pub(super) fn longest(&self) -> Option<((i32, i32), u64)> {
+    pub(super) fn longest(&self) -> Option<(Key, u64)> {
         let longest = self.totals.iter().max_by_key(|(holder, ns)| (**ns, std::cmp::Reverse(**holder)));
         longest.map(|(holder, ns)| (*holder, *ns))
     }
@@ -64,14 +68,8 @@ impl Holders {
 
 /// A lock, by its process and address.
 type Address = (i32, u64);
-
-/// A thread that had the lock, when, and where it was when it unlocked.
-#[derive(Clone, Copy)]
-struct Root<'a> {
-    holder: &'a Thread,
-    time: (u64, u64),
-    unlocked_at: StackPair,
-}
+/// A lock that was slept for, and when.
+type Slept = (Address, (u64, u64));
 
 /// The search for those who had what one thread waited for.
 struct Search<'a, 'b> {
@@ -81,7 +79,7 @@ struct Search<'a, 'b> {
     steps: usize,
     found: Vec<Root<'b>>,
     /// Sleeps for a lock that it was not searched for who had it.
-    left: Vec<(Address, (u64, u64))>,
+    left: Vec<Slept>,
 }
 
 impl<'a: 'b, 'b> Search<'a, 'b> {
@@ -132,12 +130,8 @@ impl<'a: 'b, 'b> Search<'a, 'b> {
     }
 
     fn is_on_path(&self, thread: &Thread) -> bool {
-        self.path.iter().any(|on_path| is_same(on_path, thread))
+        self.path.iter().any(|on_path| key(on_path) == key(thread))
     }
-}
-
-fn is_same(one: &Thread, other: &Thread) -> bool {
-    (one.pid, one.tid) == (other.pid, other.tid)
 }
 
 /// The process and the address of the lock that a thread slept for.
@@ -145,43 +139,6 @@ fn address(case: &Case, piece: &Piece) -> Option<Address> {
     let interval = case.interval(piece);
     let call = interval.call.filter(|call| call.number == libc::SYS_futex as u64)?;
     Some((interval.owner_pid, call.arguments[0]))
-}
-
-/// Who had one lock from when to when, as far as is known: without overlap, in order.
-#[derive(Default)]
-struct History<'a> {
-    roots: Vec<Root<'a>>,
-}
-
-impl<'a> History<'a> {
-    /// Takes in what lies before and after what is known.
-    fn learn(&mut self, roots: &[Root<'a>]) {
-        let mut roots = roots.to_vec();
-        roots.sort_by_key(|root| root.time);
-        let first_ns = self.roots.first().map_or(u64::MAX, |root| root.time.0);
-        let earlier = roots.iter().map(|root| Root { time: (root.time.0, root.time.1.min(first_ns)), ..*root });
-        let earlier: Vec<Root> = earlier.filter(|root| root.time.0 < root.time.1).collect();
-        let was_empty = self.roots.is_empty();
-        self.roots.splice(0..0, earlier);
-        if was_empty {
-            return;
-        }
-        for root in roots {
-            let last_ns = self.roots.last().map_or(0, |last| last.time.1);
-            let time = (root.time.0.max(last_ns), root.time.1);
-            if time.0 < time.1 {
-                self.roots.push(Root { time, ..root });
-            }
-        }
-    }
-
-    /// Who had it in some time, but for one thread.
-    fn within<'h>(&'h self, time: (u64, u64), waiter: &'h Thread) -> impl Iterator<Item = Root<'a>> + use<'a, 'h> {
-        let first = self.roots.partition_point(|root| root.time.1 <= time.0);
-        let inside = self.roots[first..].iter().take_while(move |root| root.time.0 < time.1);
-        let others = inside.filter(move |root| !is_same(root.holder, waiter));
-        others.map(move |root| Root { time: (root.time.0.max(time.0), root.time.1.min(time.1)), ..*root })
-    }
 }
 
 /// For how long one thread had what another one waited for, and when that was the longest.
@@ -194,19 +151,18 @@ struct Sum<'a> {
 #[derive(Default)]
 struct Sums<'a> {
     /// By holder and waiter, the latter by its index.
-    pairs: HashMap<((i32, i32), usize), Sum<'a>>,
-    totals: HashMap<(i32, i32), u64>,
+    pairs: HashMap<(Key, usize), Sum<'a>>,
+    totals: HashMap<Key, u64>,
     histories: HashMap<Address, History<'a>>,
 }
 
 impl<'a> Sums<'a> {
-    fn add_total(&mut self, root: &Root) {
-        let total_ns = self.totals.entry(key(root.holder)).or_default();
-        *total_ns = total_ns.saturating_add(root.length_ns());
+    fn add_total(&mut self, holder: Key, ns: u64) {
+        let total_ns = self.totals.entry(holder).or_default();
+        *total_ns = total_ns.saturating_add(ns);
     }
 
-    fn add(&mut self, piece: &'a Piece, root: Root<'a>) {
-        self.add_total(&root);
+    fn add_pair(&mut self, piece: &'a Piece, root: Root<'a>) {
         let new = Sum { overlap_ns: 0, longest: (root, piece) };
         let sum = self.pairs.entry((key(root.holder), piece.thread)).or_insert(new);
         sum.overlap_ns = sum.overlap_ns.saturating_add(root.length_ns());
@@ -215,25 +171,22 @@ impl<'a> Sums<'a> {
         }
     }
 
-    /// What is known of a lock from those that were woken before.
-    fn add_known(&mut self, case: &'a Case<'_>, piece: &'a Piece, address: Address, time: (u64, u64)) {
-        let Some(history) = self.histories.get(&address) else { return };
-        let mut roots: Vec<Root> = history.within(time, case.thread(piece)).collect();
-        roots.sort_by_key(|root| (std::cmp::Reverse(root.length_ns()), root.time));
-        let (told, others) = roots.split_at(EARLIER_MAX.min(roots.len()));
-        told.iter().for_each(|root| self.add(piece, *root));
-        others.iter().for_each(|root| self.add_total(root));
+    /// What is known from those that were woken before of the locks that were slept for; gives the longest of it. The
+    /// totals have all of it in the end.
+    fn add_known(&mut self, waiter: &Thread, piece: &'a Piece, mut slept: Vec<Slept>) -> Vec<Root<'a>> {
+        slept.sort_by_key(|(_, time)| (std::cmp::Reverse(time.1 - time.0), *time));
+        let mut known = Vec::new();
+        for (number, (address, time)) in slept.into_iter().enumerate() {
+            let history = self.histories.entry(address).or_default();
+            history.ask(waiter, time);
+            if number < SLEPT_MAX {
+                known.extend(history.within(time, waiter, KNOWN_MAX));
+            }
+        }
+        keep_longest(&mut known, KNOWN_MAX);
+        known.iter().take(EARLIER_MAX).for_each(|root| self.add_pair(piece, *root));
+        known
     }
-}
-
-impl Root<'_> {
-    fn length_ns(&self) -> u64 {
-        self.time.1 - self.time.0
-    }
-}
-
-fn key(thread: &Thread) -> (i32, i32) {
-    (thread.pid, thread.tid)
 }
 
 /// All pairs, the longest overlap first.
@@ -247,19 +200,26 @@ pub(super) fn held(case: &Case) -> Holders {
         let time = (piece.start_ns.max(case.frozen.0), piece.end_ns.min(case.frozen.1));
         let mut search = Search { case, path: Vec::new(), steps: 0, found: Vec::new(), left: Vec::new() };
         search.follow(piece, time);
-        let Search { found, left, .. } = search;
-        found.iter().for_each(|root| sums.add(piece, *root));
-        left.into_iter().for_each(|(address, time)| sums.add_known(case, piece, address, time));
+        let Search { mut found, left, .. } = search;
+        for root in &found {
+            sums.add_pair(piece, *root);
+            sums.add_total(key(root.holder), root.length_ns());
+        }
+        // Each thread may sleep at an address of its own: then nobody but this one can tell those that come after it.
+        found.extend(sums.add_known(case.thread(piece), piece, left));
         if let Some(address) = address(case, piece) {
-            sums.histories.entry(address).or_default().learn(&found);
+            sums.histories.entry(address).or_default().learn(found);
         }
     }
     // Who still sleeps was woken by nobody, but others that slept for the same lock were.
     for piece in waits.into_iter().filter(|piece| waker::of(case.interval(piece), case).is_none()) {
         if let Some(address) = address(case, piece) {
-            sums.add_known(case, piece, address, piece.time());
+            sums.add_known(case.thread(piece), piece, vec![(address, piece.time())]);
         }
     }
+    let histories = std::mem::take(&mut sums.histories);
+    let totals = histories.values().flat_map(History::totals);
+    totals.for_each(|(holder, ns)| sums.add_total(holder, ns));
     let Sums { pairs, totals, .. } = sums;
     let mut holders = Holders { all: Vec::new(), pairs: pairs.len(), totals };
     let longest = holders.longest().map(|(holder, _)| holder);
@@ -352,29 +312,58 @@ mod tests {
         assert_eq!(told(&sample), [(41, 2, 2000, Activity::Slept, doing, from)]);
     }
 
-    /// Ten thousand threads that wait for one mutex get it one after the other, in microseconds; all waited for the one
-    /// that had it before the first of them, and hardly any for the one from which it got it.
-    #[test]
-    fn a_lock_that_is_passed_on_a_thousand_times_leads_to_the_one_that_kept_it() {
-        const WAITERS: i32 = 1000;
+    /// So many threads wait for a lock that thread 41 keeps for two seconds, and each has it for some time after the
+    /// one before it; at the same address, or each at one of its own.
+    fn passed_on(waiters: i32, each_ns: u64, own_address: bool) -> Sample {
         let mut sample = Sample::new();
         let lock = sample.stack("schedule; futex_wait", LOCK);
         let wake = sample.stack(WAKE, "app::unlock@app");
-        for number in 0..WAITERS {
+        for number in 0..waiters {
             let waker = if number == 0 { 41 } else { 99 + number };
             sample.lock(100 + number, (10_000, 12_000), lock, Some((waker, wake)));
             let last = sample.intervals.last_mut().unwrap();
-            last.end_ns += number as u64 * 1000;
+            last.end_ns += number as u64 * each_ns;
+            if own_address {
+                last.call = call(libc::SYS_futex, &[0x1000 + number as u64 * 64]);
+            }
             if let crate::event::Kind::OffCpu { waker: Some(waker), .. } = &mut last.kind {
                 waker.at_ns = last.end_ns;
             }
         }
+        sample
+    }
+
+    /// Ten thousand threads that wait for one mutex get it one after the other, in microseconds; all waited for the one
+    /// that had it before the first of them, and hardly any for the one from which it got it. Monitors and parking lots
+    /// have an address for each thread.
+    #[test]
+    fn a_lock_that_is_passed_on_a_thousand_times_leads_to_the_one_that_kept_it() {
+        const WAITERS: i32 = 1000;
+        for own_address in [false, true] {
+            let sample = passed_on(WAITERS, 1000, own_address);
+            let observed = sample.observed();
+            let holders = held(&Case::new(&observed));
+            let (longest, ns) = holders.longest().unwrap();
+            assert_eq!((longest.1, ns), (41, WAITERS as u64 * 2000 * MS), "{own_address}");
+            assert!(holders.all.len() <= 2 * HELD_MAX && holders.pairs > holders.all.len(), "{}", holders.pairs);
+            assert!(holders.all[0].pair.holder.tid == 41 && holders.all[0].pair.overlap_ns == 2000 * MS);
+        }
+    }
+
+    /// Where thousands had it in turn, each has its time, though only a few of them are pairs of each waiter.
+    #[test]
+    fn thousands_that_have_a_lock_in_turn_have_their_time_each() {
+        const WAITERS: i32 = 3000;
+        const EACH_NS: u64 = 300_000;
+        let sample = passed_on(WAITERS, EACH_NS, false);
         let observed = sample.observed();
         let holders = held(&Case::new(&observed));
-        let (longest, ns) = holders.longest().unwrap();
-        assert_eq!((longest.1, ns), (41, WAITERS as u64 * 2000 * MS));
-        assert!(holders.all.len() <= 2 * HELD_MAX && holders.pairs > holders.all.len(), "{}", holders.pairs);
-        assert!(holders.all[0].pair.holder.tid == 41 && holders.all[0].pair.overlap_ns == 2000 * MS);
+        let after = |number: i32| (WAITERS - 1 - number) as u64;
+        let totals = (0..WAITERS - 1).map(|number| ((1, 100 + number), after(number) * EACH_NS));
+        let kept = ((1, 41), WAITERS as u64 * 2000 * MS);
+        assert_eq!(holders.totals, totals.chain([kept]).collect());
+        let pairs_max = WAITERS as usize * 80;
+        assert!(holders.pairs <= pairs_max, "{} of {pairs_max}", holders.pairs);
     }
 
     #[test]
