@@ -89,7 +89,8 @@ pub struct Options {
     /// Holds of mmap_lock and waits for it below this are counted and not kept
     #[arg(long, value_name = "TIME", default_value = "100us", value_parser = duration::parse)]
     pub lock_bound: Duration,
-    /// How many threads are watched at most; BPF takes about 7 KiB for each
+    /// How many threads are watched at most; for each, BPF takes about 7 KiB of the kernel's memory, and the flight
+    /// recorder up to 5 KiB of the trap's
     #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     pub threads_max: u32,
     /// Where captures go [default: /var/lib/freeze-trap for root, else freeze-trap in $XDG_STATE_HOME]
