@@ -25,7 +25,11 @@ pub struct Freeze {
     pub blocked: Vec<Blocked>,
     /// Who was in whose way, the longest overlap first.
     pub pairs: Vec<Pair>,
-    /// How many of both there was no room for.
+    /// Who had what others wanted, the one that cost the most first: in all, the pairs included that are left out. None
+    /// in a capture of a version that did not write them.
+    #[serde(default)]
+    pub holders: Vec<Holder>,
+    /// How many of these there was no room for.
     #[serde(default)]
     pub left_out: LeftOut,
     /// mmap_lock in the window, if the source counts.
@@ -54,6 +58,9 @@ pub struct LeftOut {
     pub blocked: u64,
     /// Of [`Freeze::pairs`]; who held something may have kept more threads waiting than can be counted from these.
     pub pairs: u64,
+    /// Of [`Freeze::holders`].
+    #[serde(default)]
+    pub holders: u64,
 }
 
 /// What kind of thing stood in the way.
@@ -184,6 +191,19 @@ pub struct Pair {
     pub overlap_ns: u64,
     /// The holder's stack.
     pub stack: Stack,
+}
+
+/// A thread that had what others wanted, with all of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The one of its pairs that overlaps the longest.
+    pub longest: Pair,
+    /// How many threads waited for it.
+    pub waiters: u64,
+    /// How long they waited for it, each for itself, in all.
+    pub overlap_ns: u64,
+    /// Not all were looked at one by one: it may have been more of them, and for longer.
+    pub at_least: bool,
 }
 
 /// Durations around mmap_lock in the window, of all threads, by the logarithm of their nanoseconds to the base 2.

@@ -9,8 +9,9 @@ use std::path::Path;
 use std::process::Command;
 
 use flate2::read::GzDecoder;
-use freeze_trap::freeze::{Cause, Freeze};
+use freeze_trap::freeze::{Cause, Freeze, Holder};
 use freeze_trap::report;
+use freeze_trap::report::Kind;
 use freeze_trap::report::profile::Profile;
 use proptest::prelude::*;
 use prost::Message;
@@ -91,6 +92,44 @@ fn the_text_says_who_what_and_what_is_missing() {
     assert!(report::text(&told, 200, false).contains("unit index.service (no process)"));
     let throttled = report::text(&freeze(Cause::Throttled), 80, false);
     assert!(throttled.contains("the cgroup was refused 1.9 s of processor time"));
+}
+
+/// A thread for which far more waited than there are pairs of it, and one of which not all is known.
+fn with_holders() -> Freeze {
+    let mut told = freeze(Cause::MmapLock);
+    let (culprit, monitor) = (told.pairs[0].clone(), told.pairs.last().unwrap().clone());
+    let holder = |longest, waiters, overlap_ns, at_least| Holder { longest, waiters, overlap_ns, at_least };
+    told.holders = vec![holder(culprit, 1_000, 2_000_000_000_000, false), holder(monitor, 700, 42_000_000_000, true)];
+    told.left_out.holders = 3;
+    told
+}
+
+#[test]
+fn holders_are_told_with_all_that_waited_for_them() {
+    let told = with_holders();
+    let text = report::text(&told, 200, false);
+    for part in ["; 1000 threads waited, 2000 s in all, up to", "; at least 700 threads waited, at least 42 s in all"] {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+    let page = report::page(&told);
+    for part in [">1000</td>", ">2000 s</td>", ">≥ 700</td>", ">≥ 42 s</td>", "and 3 rows more"] {
+        assert!(page.contains(part), "{part:?} is not in the page");
+    }
+    let svg = report::flame(&told, Kind::LockWait);
+    assert!(svg.contains("others waited") && svg.contains("2000 s in all"), "{svg}");
+    assert_eq!(report::read_json(&report::json(&told)).unwrap(), told);
+}
+
+/// What an earlier version wrote says of each holder only what its pairs do.
+#[test]
+fn without_holders_the_pairs_are_counted() {
+    let mut old = freeze(Cause::MmapLock);
+    old.left_out.pairs = 9;
+    let json = report::json(&old).replacen("  \"holders\": [],\n", "", 1).replacen(",\n    \"holders\": 0", "", 1);
+    assert!(!json.contains("\"holders\""), "{json}");
+    let read = report::read_json(&json).unwrap();
+    assert_eq!(read, old);
+    assert!(report::text(&read, 200, false).contains("; at least 8 threads waited, at least 18 s in all"));
 }
 
 #[test]

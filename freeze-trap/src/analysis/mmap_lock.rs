@@ -7,10 +7,11 @@ use std::collections::{HashMap, HashSet};
 use lock_trace::Mode;
 
 use super::case::Case;
+use super::holders::{by_holder, keep_costliest};
 use super::pieces::{Timed, make_disjoint, overlap_ns};
 use super::{doing, program};
 use crate::event::{Interval, Kind, Thread};
-use crate::freeze::{Cause, Pair, Stack};
+use crate::freeze::{Cause, Holder, Pair, Stack};
 
 /// The longest waits that are looked at; shorter ones do not change who is to blame.
 const WAITS_MAX: usize = 4_000;
@@ -116,6 +117,10 @@ pub(super) struct Blames {
     pub(super) all: Vec<Blame>,
     /// How many pairs there are, those included that are not kept.
     pub(super) pairs: usize,
+    /// Those of each thread that held the lock, by how, in all; that which cost the most first.
+    pub(super) sums: Vec<Holder>,
+    /// How many of these there are, those included that are not kept.
+    pub(super) holders_found: usize,
     /// The process and number of the thread that held the lock for the longest time in all while others waited.
     pub(super) culprit: Option<(i32, i32)>,
     /// For how long that is.
@@ -173,6 +178,16 @@ pub(super) fn blames(case: &Case) -> Blames {
     let mut sums: Vec<(SumKey, Sum)> = sums.into_iter().collect();
     sums.sort_by_key(|(key, sum)| (std::cmp::Reverse(sum.overlap_ns), *key));
     let pairs = sums.len();
+    let mut groups = by_holder(sums.iter().map(|((holder, _, mode), sum)| ((*holder, *mode), sum.overlap_ns)));
+    let holders_found = groups.len();
+    keep_costliest(&mut groups, |group| group.overlap_ns);
+    let at_least = waits.len() == WAITS_MAX || holds.len() == HOLDS_MAX;
+    let whole = groups.iter().map(|group| {
+        let ((.., mode), sum) = &sums[group.longest];
+        let longest = blame(case, *mode, sum).pair;
+        Holder { longest, waiters: group.waiters, overlap_ns: group.overlap_ns, at_least }
+    });
+    let whole = whole.collect();
     let (mut kept, mut of_culprit) = (0, 0);
     sums.retain(|((holder, ..), _)| {
         kept += 1;
@@ -180,7 +195,7 @@ pub(super) fn blames(case: &Case) -> Blames {
         kept <= BLAMES_MAX || Some(*holder) == culprit && of_culprit <= BLAMES_MAX
     });
     let all = sums.into_iter().map(|((_, _, mode), sum)| blame(case, mode, &sum)).collect();
-    Blames { all, pairs, culprit, culprit_ns, held_ns, holders, waited_ns }
+    Blames { all, pairs, sums: whole, holders_found, culprit, culprit_ns, held_ns, holders, waited_ns }
 }
 
 /// How long each holder was in the way of others, all together.
@@ -282,6 +297,26 @@ mod tests {
         let told = told(&sample);
         assert!(!told.contains(&expected[2]), "readers do not exclude each other");
         assert_eq!(told, [expected[0], expected[1], expected[3]]);
+    }
+
+    /// More threads than pairs are kept.
+    #[test]
+    fn a_holder_has_all_that_waited_for_it() {
+        let mut sample = Sample::new();
+        sample.hold(7, Mode::Write, (10_000, 11_000), NONE);
+        sample.hold(8, Mode::Write, (11_000, 11_300), NONE);
+        for tid in 1000..2000 {
+            sample.wait(tid, Mode::Read, (10_500, 11_100), NONE);
+        }
+        let findings = super::super::find(&sample.observed());
+        let told = |holder: &Holder| (holder.longest.holder.tid, holder.waiters, holder.overlap_ns, holder.at_least);
+        let told: Vec<_> = findings.holders.iter().map(told).collect();
+        assert_eq!(told, [(7, 1000, 500_000 * MS, false), (8, 1000, 100_000 * MS, false)]);
+        for tid in 2000..2000 + WAITS_MAX as i32 {
+            sample.wait(tid, Mode::Read, (10_500, 11_100), NONE);
+        }
+        let findings = super::super::find(&sample.observed());
+        assert!(findings.holders.len() == 2 && findings.holders.iter().all(|holder| holder.at_least));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //! input gives the same answer, and nothing is asked of the machine.
 //!
 //! In order: `pieces` cuts the threads' time into pieces that do not overlap, `class` tells what each sleep is for,
-//! `case` compares them with the time before, `mmap_lock` and `user_lock` (by `history`) find who was in the way of whom,
-//! `verdict` weighs the causes, `sentence` and `processor` tell them, `tables` lists the rest.
+//! `case` compares them with the time before, `mmap_lock` and `user_lock` (by `history`) find who was in the way of
+//! whom, `holders` sums that up, `verdict` weighs the causes, `sentence` and `processor` tell them, `tables` lists the
+//! rest.
 //!
 //! Invariant: no thread is blocked for longer than the frozen time, in all rows together; no overlap is longer than
 //! either of the times that overlap.
@@ -12,6 +13,7 @@ mod case;
 mod class;
 mod doing;
 mod history;
+mod holders;
 mod mmap_lock;
 mod pieces;
 mod places;
@@ -36,8 +38,8 @@ use self::case::Case;
 use self::sentence::Answer;
 use crate::event::{Interval, Thread};
 use crate::freeze::{
-    Blocked, Cause, Freeze, LeftOut, LockTimes, Machine, MemoryPoint, OffCpuStack, Pair, ProbeLine, Seen, Span, Target,
-    Trigger, Window,
+    Blocked, Cause, Freeze, Holder, LeftOut, LockTimes, Machine, MemoryPoint, OffCpuStack, Pair, ProbeLine, Seen, Span,
+    Target, Trigger, Window,
 };
 use crate::source::Totals;
 use crate::symbols::{NamedStacks, is_unknown};
@@ -98,7 +100,9 @@ pub struct Findings {
     pub blocked: Vec<Blocked>,
     /// Who was in whose way, the longest overlap first.
     pub pairs: Vec<Pair>,
-    /// How many of both are left out.
+    /// Who had what others wanted, the one that cost the most first.
+    pub holders: Vec<Holder>,
+    /// How many of these are left out.
     pub left_out: LeftOut,
     /// mmap_lock in the window.
     pub lock: Option<LockTimes>,
@@ -139,21 +143,29 @@ fn find_first(observed: &Observed, seen: Option<Cause>) -> Findings {
     let pairs = blames.all.iter().map(|blame| &blame.pair).chain(held.all.iter().map(|held| &held.pair));
     let verdict = verdict::weigh(&case, &pairs.collect::<Vec<_>>(), seen);
     let (cause, sentence) = Answer { case: &case, verdict: &verdict, blames: &blames, held: &held }.tell();
-    let found = blames.pairs + held.pairs;
+    let (found, holders_found) = (blames.pairs + held.pairs, blames.holders_found + held.totals.len());
+    let mut holders = [blames.sums, held.sums].concat();
+    holders::keep_costliest(&mut holders, |holder| holder.overlap_ns);
     let mut pairs: Vec<Pair> = blames.all.into_iter().map(|blame| blame.pair).collect();
     pairs.extend(held.all.into_iter().map(|held| held.pair));
     pairs.sort_by_key(|pair| std::cmp::Reverse(pair.overlap_ns));
     pairs.truncate(PAIRS_MAX);
     let (blocked, blocked_left_out) = tables::blocked(&case);
-    let left_out = LeftOut { blocked: blocked_left_out, pairs: (found - pairs.len()) as u64 };
+    let left_out = LeftOut {
+        blocked: blocked_left_out,
+        pairs: (found - pairs.len()) as u64,
+        holders: (holders_found - holders.len()) as u64,
+    };
+    let involved = holders.iter().map(|holder| &holder.longest).chain(&pairs).map(|pair| &pair.holder);
     Findings {
         cause,
         sentence,
         lock: observed.totals.map(|(start, end)| tables::lock_times(start, end)),
         off_cpu: tables::off_cpu(&case),
-        intervals: tables::spans(&case, &blocked, &pairs),
+        intervals: tables::spans(&case, &blocked, involved),
         blocked,
         pairs,
+        holders,
         left_out,
     }
 }
@@ -163,7 +175,8 @@ fn find_first(observed: &Observed, seen: Option<Cause>) -> Findings {
 pub fn explain(observed: &Observed, circumstances: Circumstances) -> Freeze {
     let is_of_lock = ["lock-hold", "lock-wait"].iter().any(|kind| circumstances.trigger.probe.starts_with(kind));
     let seen = is_of_lock.then_some(Cause::MmapLock);
-    let Findings { cause, sentence, blocked, pairs, left_out, lock, off_cpu, intervals } = find_first(observed, seen);
+    let Findings { cause, sentence, blocked, pairs, holders, left_out, lock, off_cpu, intervals } =
+        find_first(observed, seen);
     let Circumstances { target, trigger, memory, probes, seen, machine } = circumstances;
     let stacks = off_cpu.iter().map(|place| &place.stack).chain(pairs.iter().map(|pair| &pair.stack));
     let frames = stacks.flat_map(|stack| stack.kernel.iter().chain(&stack.user));
@@ -176,6 +189,7 @@ pub fn explain(observed: &Observed, circumstances: Circumstances) -> Freeze {
         window: observed.window.clone(),
         blocked,
         pairs,
+        holders,
         left_out,
         lock,
         off_cpu,

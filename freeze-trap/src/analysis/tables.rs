@@ -8,8 +8,8 @@ use super::class::Class;
 use super::doing;
 use super::pieces::{Piece, What};
 use super::places::PlaceId;
-use crate::event::{Interval, Kind, Sleep};
-use crate::freeze::{Blocked, Cause, LockTimes, OffCpuStack, Pair, Span, SpanKind, Stack};
+use crate::event::{Interval, Kind, Sleep, Thread};
+use crate::freeze::{Blocked, Cause, LockTimes, OffCpuStack, Span, SpanKind, Stack};
 use crate::source::Totals;
 
 /// Rows of threads.
@@ -135,10 +135,11 @@ pub(super) fn off_cpu(case: &Case) -> Vec<OffCpuStack> {
 }
 
 /// The longest intervals of the window; those of threads that were blocked or in the way come first.
-pub(super) fn spans(case: &Case, blocked: &[Blocked], pairs: &[Pair]) -> Vec<Span> {
+pub(super) fn spans<'a>(case: &Case, blocked: &[Blocked], holders: impl Iterator<Item = &'a Thread>) -> Vec<Span> {
     let window = case.observed.window;
-    let involved = blocked.iter().map(|row| &row.thread).chain(pairs.iter().map(|pair| &pair.holder));
-    let involved: HashSet<(i32, i32)> = involved.map(|thread| (thread.pid, thread.tid)).collect();
+    let key_of = |thread: &Thread| (thread.pid, thread.tid);
+    let involved = blocked.iter().map(|row| key_of(&row.thread)).chain(holders.map(key_of));
+    let involved: HashSet<(i32, i32)> = involved.collect();
     let key = |interval: &Interval| {
         let is_involved = involved.contains(&(interval.thread.pid, interval.thread.tid));
         (is_involved, interval.overlap_ns(window.start_ns, window.end_ns))
@@ -250,7 +251,7 @@ mod tests {
         sample.sleep(3, Sleep::Uninterruptible, (10_000, 10_400), StackPair::default());
         let observed = sample.observed();
         let case = Case::new(&observed);
-        let spans = spans(&case, &blocked(&case).0, &[]);
+        let spans = spans(&case, &blocked(&case).0, std::iter::empty());
         assert_eq!(spans.len(), SPANS_MAX);
         assert_eq!(spans.iter().filter(|span| span.thread.tid == 3).count(), 1);
         assert!(spans.is_sorted_by_key(|span| span.start_ns));

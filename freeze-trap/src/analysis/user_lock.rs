@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use super::case::Case;
 use super::class::{Class, Futex};
 use super::history::{History, Key, Root, keep_longest, key};
+use super::holders::{by_holder, keep_costliest};
 use super::pieces::Piece;
 use super::{program, waker};
 use crate::event::{Thread, Waker};
-use crate::freeze::{Cause, Pair, Stack};
+use crate::freeze::{Cause, Holder, Pair, Stack};
 
 /// How many times a lock may have been passed on until the search is given up; who had it before that is known from
 /// those that were woken earlier.
@@ -56,6 +57,8 @@ pub(super) struct Holders {
     pub(super) pairs: usize,
     /// For how long each thread had what others waited for, all waiters together; by process and number.
     pub(super) totals: HashMap<Key, u64>,
+    /// The pairs of each in all, those of the one that cost the most first.
+    pub(super) sums: Vec<Holder>,
 }
 
 impl Holders {
@@ -221,11 +224,22 @@ pub(super) fn held(case: &Case) -> Holders {
     let totals = histories.values().flat_map(History::totals);
     totals.for_each(|(holder, ns)| sums.add_total(holder, ns));
     let Sums { pairs, totals, .. } = sums;
-    let mut holders = Holders { all: Vec::new(), pairs: pairs.len(), totals };
+    let mut holders = Holders { all: Vec::new(), pairs: pairs.len(), totals, sums: Vec::new() };
     let longest = holders.longest().map(|(holder, _)| holder);
     let mut pairs: Vec<_> = pairs.into_iter().collect();
     let waiter = |index: usize| key(&case.threads[index]);
     pairs.sort_by_key(|((holder, index), sum)| (std::cmp::Reverse(sum.overlap_ns), *holder, waiter(*index)));
+    let mut groups = by_holder(pairs.iter().map(|((holder, _), sum)| (*holder, sum.overlap_ns)));
+    keep_costliest(&mut groups, |group| holders.totals[&group.holder]);
+    let whole = groups.iter().map(|group| {
+        let sum = &pairs[group.longest].1;
+        let mut longest = explain(case, sum.longest.1, &sum.longest.0).pair;
+        longest.overlap_ns = sum.overlap_ns;
+        let overlap_ns = holders.totals[&group.holder];
+        // Where more is known than the pairs say, some are no pairs.
+        Holder { longest, waiters: group.waiters, overlap_ns, at_least: overlap_ns > group.overlap_ns }
+    });
+    holders.sums = whole.collect();
     let (mut kept, mut of_longest) = (0, 0);
     pairs.retain(|((holder, _), _)| {
         kept += 1;
@@ -364,6 +378,14 @@ mod tests {
         assert_eq!(holders.totals, totals.chain([kept]).collect());
         let pairs_max = WAITERS as usize * 80;
         assert!(holders.pairs <= pairs_max, "{} of {pairs_max}", holders.pairs);
+        let findings = super::super::find(&observed);
+        let told = |holder: &Holder| (holder.longest.holder.tid, holder.overlap_ns, holder.at_least);
+        let told: Vec<_> = findings.holders.iter().map(told).collect();
+        // The first few are told as pairs of all that waited.
+        assert_eq!(told[..2], [(41, kept.1, false), (100, after(0) * EACH_NS, false)]);
+        assert_eq!(told[20], (119, after(19) * EACH_NS, true));
+        assert_eq!(findings.holders[0].waiters, WAITERS as u64);
+        assert_eq!(findings.left_out.holders, WAITERS as u64 - told.len() as u64);
     }
 
     #[test]

@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use lock_trace::Mode;
 
 use crate::event::Thread;
-use crate::freeze::{Cause, Freeze, MemoryPoint, OffCpuStack, Pair, SpanKind, Stack};
+use crate::freeze::{self, Cause, Freeze, MemoryPoint, OffCpuStack, Pair, SpanKind, Stack};
 
-/// A thread that had what others wanted, doing one thing.
+/// A thread that had what others wanted.
 pub(super) struct Holder<'a> {
-    /// One of its pairs: all that is the same in all of them.
+    /// The one of its pairs that overlaps the longest.
     pub(super) pair: &'a Pair,
     /// How many threads waited for it.
     pub(super) waiters: u64,
@@ -17,17 +17,44 @@ pub(super) struct Holder<'a> {
     pub(super) overlap_ns: u64,
     /// How long one of them did at most.
     pub(super) longest_ns: u64,
+    /// There may have been more of them, for longer.
+    pub(super) at_least: bool,
 }
 
 /// Those who held something that others wanted, the one that cost the most first.
 pub(super) fn holders(freeze: &Freeze) -> Vec<Holder<'_>> {
+    if freeze.holders.is_empty() {
+        return holders_of_pairs(freeze);
+    }
+    let told = freeze.holders.iter().map(|holder| Holder {
+        pair: &holder.longest,
+        waiters: holder.waiters,
+        overlap_ns: holder.overlap_ns,
+        longest_ns: holder.longest.overlap_ns,
+        at_least: holder.at_least,
+    });
+    told.collect()
+}
+
+/// How long others waited for a holder, its pairs set aside.
+pub(super) fn besides_pairs_ns(freeze: &Freeze, holder: &freeze::Holder) -> u64 {
+    fn key(pair: &Pair) -> (&Thread, Cause, Option<Mode>) {
+        (&pair.holder, pair.on, pair.mode)
+    }
+    let own = freeze.pairs.iter().filter(|pair| key(pair) == key(&holder.longest));
+    own.fold(holder.overlap_ns, |rest_ns, pair| rest_ns.saturating_sub(pair.overlap_ns))
+}
+
+/// The same from the pairs alone, each doing one thing: for captures without holders.
+fn holders_of_pairs(freeze: &Freeze) -> Vec<Holder<'_>> {
     fn key(pair: &Pair) -> (&Thread, Cause, Option<Mode>, &str) {
         (&pair.holder, pair.on, pair.mode, &pair.doing)
     }
+    let at_least = freeze.left_out.pairs > 0;
     let mut holders: Vec<(Holder<'_>, HashSet<&Thread>)> = Vec::new();
     for pair in &freeze.pairs {
         let known = holders.iter().position(|(holder, _)| key(holder.pair) == key(pair)).unwrap_or_else(|| {
-            holders.push((Holder { pair, waiters: 0, overlap_ns: 0, longest_ns: 0 }, HashSet::new()));
+            holders.push((Holder { pair, waiters: 0, overlap_ns: 0, longest_ns: 0, at_least }, HashSet::new()));
             holders.len() - 1
         });
         let (holder, waiters) = &mut holders[known];

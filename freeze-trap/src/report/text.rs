@@ -165,18 +165,18 @@ fn holders(paper: &mut Paper, freeze: &Freeze) {
     for holder in holders.iter().take(ROWS_MAX) {
         let pair = holder.pair;
         let called = pair.called_from.as_ref().map_or(String::new(), |name| format!(", called from {name}"));
+        let at_least = if holder.at_least { "at least " } else { "" };
         paper.item(&format!(
-            "thread {}: {}, {}{called}; {}{} waited, {} in all, up to {}",
+            "thread {}: {}, {}{called}; {at_least}{} waited, {at_least}{} in all, up to {}",
             say::thread(&pair.holder, pair.outsider),
             say::held(pair.on, pair.mode),
             pair.doing,
-            if freeze.left_out.pairs > 0 { "at least " } else { "" },
             say::counted(holder.waiters, "thread"),
             say::duration(holder.overlap_ns),
             say::duration(holder.longest_ns),
         ));
     }
-    paper.more(holders.len(), ROWS_MAX, "holder");
+    paper.more(holders.len() + freeze.left_out.holders as usize, ROWS_MAX, "holder");
 }
 
 fn blocked(paper: &mut Paper, freeze: &Freeze) {

@@ -268,6 +268,7 @@ pub fn freeze(cause: Cause) -> Freeze {
         },
         blocked,
         pairs,
+        holders: Vec::new(),
         left_out: freeze_trap::freeze::LeftOut::default(),
         lock: Some(lock_times()),
         off_cpu: if workers.is_empty() { vec![idle] } else { vec![place, idle] },

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use maud::{Markup, PreEscaped, html};
 
 use super::{say, tally};
-use crate::freeze::{Freeze, Stack};
+use crate::freeze::{Freeze, Pair, Stack};
 use tiles::{Part, Step, Tile};
 
 /// Colours and fonts.
@@ -110,12 +110,16 @@ fn pool(name: &str, names: &HashSet<&str>) -> String {
 }
 
 fn lock_wait(freeze: &Freeze) -> Vec<(Vec<Step>, u64)> {
-    let waited = freeze.pairs.iter().map(|pair| {
+    let waited = |pair: &Pair, waiter: &str, ns| {
         let mut steps = steps(Step::thread(&say::thread(&pair.holder, pair.outsider)), &pair.stack);
-        steps.push(Step::thread(&format!("{} waited", pair.waiter.name)));
-        (steps, pair.overlap_ns)
-    });
-    waited.collect()
+        steps.push(Step::thread(&format!("{waiter} waited")));
+        (steps, ns)
+    };
+    let pairs = freeze.pairs.iter().map(|pair| waited(pair, &pair.waiter.name, pair.overlap_ns));
+    // Without those that are no pairs here, each holder would be too narrow, and one with many waiters the most.
+    let rest = freeze.holders.iter().map(|holder| (holder, tally::besides_pairs_ns(freeze, holder)));
+    let rest = rest.filter(|(_, ns)| *ns > 0).map(|(holder, ns)| waited(&holder.longest, "others", ns));
+    pairs.chain(rest).collect()
 }
 
 /// A stack from its root.

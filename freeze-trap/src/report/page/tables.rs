@@ -38,14 +38,14 @@ fn table_of(what: &str, headings: &[(&str, bool)], rows: Vec<Markup>, left_out: 
 /// Those who held something that others wanted.
 pub(super) fn holders(freeze: &Freeze) -> Option<Markup> {
     let row = |holder: tally::Holder<'_>| {
-        let pair = holder.pair;
+        let (pair, at_least) = (holder.pair, if holder.at_least { "≥ " } else { "" });
         html! {
             th scope="row" { (say::thread(&pair.holder, pair.outsider)) }
             td { (say::held(pair.on, pair.mode)) }
             td { (pair.doing) }
             td { @if let Some(name) = &pair.called_from { code { (name) } } }
-            td.number { @if freeze.left_out.pairs > 0 { "≥ " } (holder.waiters) }
-            td.number { (say::duration(holder.overlap_ns)) }
+            td.number { (at_least) (holder.waiters) }
+            td.number { (at_least) (say::duration(holder.overlap_ns)) }
             td.number { (say::duration(holder.longest_ns)) }
         }
     };
@@ -60,7 +60,8 @@ pub(super) fn holders(freeze: &Freeze) -> Option<Markup> {
         ("in all", true),
         ("one at most", true),
     ];
-    let table = table("Table of holders", &headings, holders.into_iter().map(row).collect())?;
+    let rows = holders.into_iter().map(row).collect();
+    let table = table_of("Table of holders", &headings, rows, freeze.left_out.holders)?;
     Some(html! {
         (table)
         @if let Some(stack) = slowest {
