@@ -56,7 +56,8 @@ pub struct Freeze {
 pub struct LeftOut {
     /// Of [`Freeze::blocked`].
     pub blocked: u64,
-    /// Of [`Freeze::pairs`]; who held something may have kept more threads waiting than can be counted from these.
+    /// Of [`Freeze::pairs`], at least: of many waits, and of many that had a lock in turn, only the longest times are
+    /// looked at pair by pair.
     pub pairs: u64,
     /// Of [`Freeze::holders`].
     #[serde(default)]

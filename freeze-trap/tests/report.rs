@@ -120,6 +120,17 @@ fn holders_are_told_with_all_that_waited_for_them() {
     assert_eq!(report::read_json(&report::json(&told)).unwrap(), told);
 }
 
+/// Not all waits are looked at one by one.
+#[test]
+fn pairs_that_are_left_out_are_told_as_so_many_at_least() {
+    let mut told = freeze(Cause::MmapLock);
+    told.left_out.pairs = 500;
+    let left_out = told.pairs.len() + 500 - 10;
+    let text = report::text(&told, 80, false);
+    assert!(text.contains(&format!("\n  and at least {left_out} pairs more\n")), "{text}");
+    assert!(report::page(&told).contains("and at least 500 rows more"));
+}
+
 /// What an earlier version wrote says of each holder only what its pairs do.
 #[test]
 fn without_holders_the_pairs_are_counted() {

@@ -115,7 +115,7 @@ struct Sum<'a> {
 pub(super) struct Blames {
     /// The pairs with the longest overlap, that first.
     pub(super) all: Vec<Blame>,
-    /// How many pairs there are, those included that are not kept.
+    /// How many pairs were found among the longest waits and holds, those included that are not kept.
     pub(super) pairs: usize,
     /// Those of each thread that held the lock, by how, in all; that which cost the most first.
     pub(super) sums: Vec<Holder>,

@@ -53,7 +53,8 @@ pub(super) struct Held {
 pub(super) struct Holders {
     /// The pairs with the longest overlap, that first.
     pub(super) all: Vec<Held>,
-    /// How many pairs were found, those included that are not kept.
+    /// How many pairs were found, those included that are not kept. Of those who had a lock before one that is looked
+    /// for, only the longest are pairs; the others have their part of `totals`.
     pub(super) pairs: usize,
     /// For how long each thread had what others waited for, all waiters together; by process and number.
     pub(super) totals: HashMap<Key, u64>,

@@ -19,6 +19,11 @@ pub(super) fn counted(count: u64, one: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
 }
 
+/// How many of a list are not shown, or how many at least.
+pub(super) fn more(count: u64, one: &str, at_least: bool) -> String {
+    format!("and {}{} more", if at_least { "at least " } else { "" }, counted(count, one))
+}
+
 /// A share in per cent; 0 of nothing.
 pub(super) fn percent(part: u64, whole: u64) -> String {
     format!("{:.1} %", 100.0 * part as f64 / whole.max(1) as f64)
@@ -124,6 +129,8 @@ mod tests {
     fn shares_and_numbers_are_said_briefly() {
         assert_eq!([(1, 4), (0, 0)].map(|(part, whole)| percent(part, whole)), ["25.0 %", "0.0 %"]);
         assert_eq!([1, 0].map(|count| counted(count, "time")), ["1 time", "0 times"]);
+        let more = [(1, false), (2, true)].map(|(count, at_least)| more(count, "pair", at_least));
+        assert_eq!(more, ["and 1 pair more", "and at least 2 pairs more"]);
     }
 
     #[test]

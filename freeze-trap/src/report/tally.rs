@@ -36,6 +36,11 @@ pub(super) fn holders(freeze: &Freeze) -> Vec<Holder<'_>> {
     told.collect()
 }
 
+/// Whether there may have been more pairs than were counted.
+pub(super) fn has_more_pairs(freeze: &Freeze) -> bool {
+    freeze.left_out.pairs > 0 || freeze.holders.iter().any(|holder| holder.at_least)
+}
+
 /// How long others waited for a holder, its pairs set aside.
 pub(super) fn besides_pairs_ns(freeze: &Freeze, holder: &freeze::Holder) -> u64 {
     fn key(pair: &Pair) -> (&Thread, Cause, Option<Mode>) {

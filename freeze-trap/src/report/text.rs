@@ -100,8 +100,12 @@ impl Paper {
 
     /// How many of a list there was no room for.
     fn more(&mut self, all: usize, shown: usize, what: &str) {
+        self.more_or_at_least(all, shown, what, false);
+    }
+
+    fn more_or_at_least(&mut self, all: usize, shown: usize, what: &str, at_least: bool) {
         if all > shown {
-            self.line(PLAIN, &format!("  and {} more", say::counted((all - shown) as u64, what)));
+            self.line(PLAIN, &format!("  {}", say::more((all - shown) as u64, what, at_least)));
         }
     }
 
@@ -205,7 +209,8 @@ fn pairs(paper: &mut Paper, freeze: &Freeze) {
     };
     let rows = freeze.pairs.iter().take(ROWS_MAX).map(row).collect();
     paper.table(&["thread", "waited for", "which had", "time"], 3, rows);
-    paper.more(freeze.pairs.len() + freeze.left_out.pairs as usize, ROWS_MAX, "pair");
+    let all = freeze.pairs.len() + freeze.left_out.pairs as usize;
+    paper.more_or_at_least(all, ROWS_MAX, "pair", tally::has_more_pairs(freeze));
 }
 
 fn off_cpu(paper: &mut Paper, freeze: &Freeze) {

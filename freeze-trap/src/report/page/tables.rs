@@ -14,12 +14,12 @@ const STACKS_OPEN: usize = 1;
 
 /// A table that says how many rows there was no room for.
 fn table(what: &str, headings: &[(&str, bool)], rows: Vec<Markup>) -> Option<Markup> {
-    table_of(what, headings, rows, 0)
+    table_of(what, headings, rows, (0, false))
 }
 
-/// The same, where more rows were left out before.
-fn table_of(what: &str, headings: &[(&str, bool)], rows: Vec<Markup>, left_out: u64) -> Option<Markup> {
-    let more = rows.len().saturating_sub(ROWS_MAX) as u64 + left_out;
+/// The same, where more rows were left out before; so many, or at least.
+fn table_of(what: &str, headings: &[(&str, bool)], rows: Vec<Markup>, left_out: (u64, bool)) -> Option<Markup> {
+    let more = rows.len().saturating_sub(ROWS_MAX) as u64 + left_out.0;
     (!rows.is_empty()).then(|| {
         html! {
             (scroll(what, &html! {
@@ -30,7 +30,7 @@ fn table_of(what: &str, headings: &[(&str, bool)], rows: Vec<Markup>, left_out: 
                     tbody { @for row in rows.iter().take(ROWS_MAX) { tr { (row) } } }
                 }
             }))
-            @if more > 0 { p.note { "and " (say::counted(more, "row")) " more" } }
+            @if more > 0 { p.note { (say::more(more, "row", left_out.1)) } }
         }
     })
 }
@@ -61,7 +61,7 @@ pub(super) fn holders(freeze: &Freeze) -> Option<Markup> {
         ("one at most", true),
     ];
     let rows = holders.into_iter().map(row).collect();
-    let table = table_of("Table of holders", &headings, rows, freeze.left_out.holders)?;
+    let table = table_of("Table of holders", &headings, rows, (freeze.left_out.holders, false))?;
     Some(html! {
         (table)
         @if let Some(stack) = slowest {
@@ -86,7 +86,8 @@ pub(super) fn blocked(freeze: &Freeze) -> Option<Markup> {
     };
     let headings =
         [("thread", false), ("on", false), ("in", false), ("in all", true), ("longest", true), ("remark", false)];
-    table_of("Table of blocked threads", &headings, freeze.blocked.iter().map(row).collect(), freeze.left_out.blocked)
+    let rows = freeze.blocked.iter().map(row).collect();
+    table_of("Table of blocked threads", &headings, rows, (freeze.left_out.blocked, false))
 }
 
 /// Who was in whose way.
@@ -102,7 +103,8 @@ pub(super) fn pairs(freeze: &Freeze) -> Option<Markup> {
     };
     let headings =
         [("thread", false), ("waited for", false), ("which had", false), ("and was doing", false), ("time", true)];
-    table_of("Table of pairs", &headings, freeze.pairs.iter().map(row).collect(), freeze.left_out.pairs)
+    let left_out = (freeze.left_out.pairs, tally::has_more_pairs(freeze));
+    table_of("Table of pairs", &headings, freeze.pairs.iter().map(row).collect(), left_out)
 }
 
 /// The stacks of the frozen time, folded away but for the first.
