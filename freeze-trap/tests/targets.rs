@@ -105,9 +105,16 @@ fn shell(line: &str) -> Spec {
 
 #[test]
 fn a_command_is_watched_with_its_children_and_gets_signals() {
-    let line = "trap 'kill $a $b; exit 7' TERM; sleep 1000 & a=$!; sleep 1000 & b=$!; while :; do wait; done";
-    let mut target = open(&shell(line));
-    let pids = wait_for("both children", || target.processes().ok().filter(|pids| pids.len() == 3));
+    let directory = tempfile::tempdir().unwrap();
+    // Made when the shell knows both: a signal before that would leave the second one alive.
+    let ready = directory.path().join("ready");
+    let start = "trap 'kill $a $b; exit 7' TERM; sleep 1000 & a=$!; sleep 1000 & b=$!";
+    let mut target = open(&shell(&format!("{start}; : > {}; while :; do wait; done", ready.display())));
+    wait_for("the shell to know both", || ready.exists().then_some(()));
+    // And each is `sleep` itself: a shell that was just forked takes the signal for its parent's, and forgets it.
+    let is_sleep = |pid: &&i32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n");
+    let are_there = |pids: &Vec<i32>| pids.len() == 3 && pids.iter().filter(is_sleep).count() == 2;
+    let pids = wait_for("both children", || target.processes().ok().filter(are_there));
     assert_eq!(target.ended(), None);
     target.pass_on(Signal::SIGTERM).unwrap();
     let ended = wait_for("its end", || target.ended());
