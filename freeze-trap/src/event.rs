@@ -17,6 +17,17 @@ pub struct Thread {
     pub name: String,
 }
 
+/// A thread by the numbers of its process and of itself.
+pub type ThreadKey = (i32, i32);
+
+impl Thread {
+    /// Which one it is, whatever its name.
+    #[must_use]
+    pub fn key(&self) -> ThreadKey {
+        (self.pid, self.tid)
+    }
+}
+
 /// The system call that a thread was in, with the arguments it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {

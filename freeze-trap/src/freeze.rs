@@ -312,7 +312,7 @@ pub struct Seen {
 }
 
 /// The machine, for the reader.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     /// Its name.
     pub host: String,

@@ -50,14 +50,6 @@ struct Long {
 impl Long {
     fn new(directory: &std::path::Path) -> Long {
         let names = || (0..PROBES).map(|probe| format!("probe {probe}"));
-        let machine = Machine {
-            host: "host".into(),
-            kernel: "6.18".into(),
-            cpu: "cpu".into(),
-            cpus: 2,
-            memory_bytes: 1 << 32,
-            version: "1".into(),
-        };
         let setting = Setting {
             window_ns: 15 * S,
             history_ns: 10 * S,
@@ -66,7 +58,7 @@ impl Long {
             target: "unit a.service".into(),
             source: "none".into(),
             missing: Vec::new(),
-            machine,
+            machine: Machine::default(),
         };
         let trigger = Trigger::new(Rules::default(), [2; PROBES]);
         Long {

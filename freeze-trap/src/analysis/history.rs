@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use super::pieces::{Timed, make_disjoint, overlap_ns};
-use crate::event::Thread;
+use crate::event::{Thread, ThreadKey};
 use crate::stack::StackPair;
 
 /// Of one lock, the longest times that can be told with who had it; of the others it is known how long they were.
@@ -16,13 +16,6 @@ const LONGEST_MAX: usize = 1000;
 /// The longest times that are learned from one that was woken: each thread may sleep at an address of its own, and
 /// thousands do.
 const LEARNED_MAX: usize = 128;
-
-/// A thread by its process and number.
-pub(super) type Key = (i32, i32);
-
-pub(super) fn key(thread: &Thread) -> Key {
-    (thread.pid, thread.tid)
-}
 
 /// A thread that had the lock, when, and where it was when it unlocked.
 #[derive(Clone, Copy)]
@@ -70,9 +63,9 @@ pub(super) struct History<'a> {
     /// The longest times, and up to as many more, without overlap, in no order.
     longest: Vec<Root<'a>>,
     /// The others.
-    shorter: Vec<(Key, (u64, u64))>,
+    shorter: Vec<(ThreadKey, (u64, u64))>,
     /// Who waited for those that had it, and when.
-    asked: Vec<(Key, (u64, u64))>,
+    asked: Vec<(ThreadKey, (u64, u64))>,
 }
 
 impl<'a> History<'a> {
@@ -93,18 +86,18 @@ impl<'a> History<'a> {
         self.longest.extend(new);
         if self.longest.len() > 2 * LONGEST_MAX {
             self.longest.sort_unstable_by_key(Root::rank);
-            self.shorter.extend(self.longest.drain(LONGEST_MAX..).map(|root| (key(root.holder), root.time)));
+            self.shorter.extend(self.longest.drain(LONGEST_MAX..).map(|root| (root.holder.key(), root.time)));
         }
     }
 
     /// Notes that a thread waited for whoever had it in a time, for [`History::totals`].
     pub(super) fn ask(&mut self, waiter: &Thread, time: (u64, u64)) {
-        self.asked.push((key(waiter), time));
+        self.asked.push((waiter.key(), time));
     }
 
     /// The longest that are known to have had it in a time, but for one thread.
     pub(super) fn within(&self, time: (u64, u64), waiter: &Thread, count_max: usize) -> Vec<Root<'a>> {
-        let is_told = |root: &&Root| overlap_ns(root.time, time) > 0 && key(root.holder) != key(waiter);
+        let is_told = |root: &&Root| overlap_ns(root.time, time) > 0 && root.holder.key() != waiter.key();
         let inside = |root: &Root<'a>| Root { time: (root.time.0.max(time.0), root.time.1.min(time.1)), ..*root };
         let mut roots: Vec<Root> = self.longest.iter().filter(is_told).map(inside).collect();
         keep_longest(&mut roots, count_max);
@@ -112,15 +105,15 @@ impl<'a> History<'a> {
     }
 
     /// For how long each had it while those waited that asked, all of them together: of all that is known by now.
-    pub(super) fn totals(&self) -> HashMap<Key, u64> {
+    pub(super) fn totals(&self) -> HashMap<ThreadKey, u64> {
         let waited = Waited::new(self.asked.iter().map(|(_, time)| *time));
-        let mut times: HashMap<Key, Vec<(u64, u64)>> = HashMap::new();
-        let longest = self.longest.iter().map(|root| (key(root.holder), root.time));
+        let mut times: HashMap<ThreadKey, Vec<(u64, u64)>> = HashMap::new();
+        let longest = self.longest.iter().map(|root| (root.holder.key(), root.time));
         longest
             .chain(self.shorter.iter().copied())
             .for_each(|(holder, time)| times.entry(holder).or_default().push(time));
         times.values_mut().for_each(|times| times.sort_unstable());
-        let mut totals: HashMap<Key, u128> = HashMap::new();
+        let mut totals: HashMap<ThreadKey, u128> = HashMap::new();
         for (holder, times) in &times {
             totals.insert(*holder, times.iter().map(|time| waited.within_ns(*time)).sum());
         }
@@ -230,7 +223,7 @@ mod tests {
             } else {
                 5
             };
-            expected.insert(key(holder), ns);
+            expected.insert(holder.key(), ns);
         }
         assert_eq!(totals, expected);
     }

@@ -4,6 +4,8 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use crate::event::ThreadKey;
+
 /// Holders that a report has.
 pub(super) const HOLDERS_MAX: usize = 60;
 
@@ -11,6 +13,23 @@ pub(super) const HOLDERS_MAX: usize = 60;
 pub(super) fn keep_costliest<T>(all: &mut Vec<T>, overlap_ns: impl Fn(&T) -> u64) {
     all.sort_by_key(|one| Reverse(overlap_ns(one)));
     all.truncate(HOLDERS_MAX);
+}
+
+/// Which holder cost the most in all, and how much.
+pub(super) fn costliest(totals: &HashMap<ThreadKey, u64>) -> Option<(ThreadKey, u64)> {
+    let costliest = totals.iter().max_by_key(|(holder, ns)| (**ns, Reverse(**holder)));
+    costliest.map(|(holder, ns)| (*holder, *ns))
+}
+
+/// Keeps so many of the first pairs, and as many of one holder.
+pub(super) fn keep_first<T>(pairs: &mut Vec<T>, count_max: usize, of_holder: impl Fn(&T) -> bool) {
+    let (mut kept, mut of_its) = (0, 0);
+    pairs.retain(|pair| {
+        let is_its = of_holder(pair);
+        kept += 1;
+        of_its += usize::from(is_its);
+        kept <= count_max || is_its && of_its <= count_max
+    });
 }
 
 /// All pairs of one holder.

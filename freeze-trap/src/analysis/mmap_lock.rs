@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use lock_trace::Mode;
 
 use super::case::Case;
-use super::holders::{by_holder, keep_costliest};
+use super::holders::{by_holder, costliest, keep_costliest, keep_first};
 use super::pieces::{Timed, make_disjoint, overlap_ns};
 use super::{doing, program};
 use crate::event::{Interval, Kind, Thread};
@@ -62,7 +62,7 @@ impl Timed for Use<'_> {
 
 impl Use<'_> {
     fn key(&self) -> (i32, i32) {
-        (self.interval.thread.pid, self.interval.thread.tid)
+        self.interval.thread.key()
     }
 
     fn length_ns(&self) -> u64 {
@@ -171,8 +171,7 @@ pub(super) fn blames(case: &Case) -> Blames {
     let own_waits = waits.iter().filter(|wait| !wait.interval.is_outsider());
     let waited_ns = own_waits.fold(0, |sum: u64, wait| sum.saturating_add(wait.length_ns()));
     let totals = totals(&sums);
-    let longest = totals.iter().max_by_key(|(holder, ns)| (**ns, std::cmp::Reverse(**holder)));
-    let (culprit, culprit_ns) = longest.map_or((None, 0), |(holder, ns)| (Some(*holder), *ns));
+    let (culprit, culprit_ns) = costliest(&totals).map_or((None, 0), |(holder, ns)| (Some(holder), ns));
     let held_ns = totals.values().fold(0, |sum: u64, ns| sum.saturating_add(*ns));
     let holders = totals.values().filter(|ns| **ns >= culprit_ns / 10).count();
     let mut sums: Vec<(SumKey, Sum)> = sums.into_iter().collect();
@@ -188,12 +187,7 @@ pub(super) fn blames(case: &Case) -> Blames {
         Holder { longest, waiters: group.waiters, overlap_ns: group.overlap_ns, at_least }
     });
     let whole = whole.collect();
-    let (mut kept, mut of_culprit) = (0, 0);
-    sums.retain(|((holder, ..), _)| {
-        kept += 1;
-        of_culprit += usize::from(Some(*holder) == culprit);
-        kept <= BLAMES_MAX || Some(*holder) == culprit && of_culprit <= BLAMES_MAX
-    });
+    keep_first(&mut sums, BLAMES_MAX, |((holder, ..), _)| Some(*holder) == culprit);
     let all = sums.into_iter().map(|((_, _, mode), sum)| blame(case, mode, &sum)).collect();
     Blames { all, pairs, sums: whole, holders_found, culprit, culprit_ns, held_ns, holders, waited_ns }
 }

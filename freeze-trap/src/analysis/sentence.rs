@@ -77,7 +77,7 @@ impl Answer<'_> {
     /// Whether a cause kept nobody but the thread that held mmap_lock, of which that is told already.
     fn is_of_culprit(&self, tally: &Tally) -> bool {
         let threads = self.case.threads_of(&tally.threads);
-        threads.iter().all(|thread| Some(key(thread)) == self.blames.culprit)
+        threads.iter().all(|thread| Some(thread.key()) == self.blames.culprit)
     }
 
     fn clause(&self, tally: &Tally) -> String {
@@ -99,7 +99,7 @@ impl Answer<'_> {
     }
 
     fn mmap_lock(&self, tally: &Tally) -> String {
-        let is_culprit = |holder: &Thread| Some(key(holder)) == self.blames.culprit;
+        let is_culprit = |holder: &Thread| Some(holder.key()) == self.blames.culprit;
         let of_holder = self.blames.all.iter().filter(|blame| is_culprit(&blame.pair.holder));
         let time = how_long(tally);
         let Some(blame) = of_holder.clone().next() else {
@@ -161,7 +161,7 @@ impl Answer<'_> {
     fn user_lock(&self, tally: &Tally) -> String {
         let (who, time) = (self.who(tally, None), how_long(tally));
         let longest = self.held.longest();
-        let is_longest = |holder: &Thread| longest.is_some_and(|(longest, _)| key(holder) == longest);
+        let is_longest = |holder: &Thread| longest.is_some_and(|(longest, _)| holder.key() == longest);
         let Some(held) = self.held.all.iter().find(|held| is_longest(&held.pair.holder)) else {
             let waited = format!("{who} waited {time} for a lock; who had it was not seen");
             return match self.newcomer() {
@@ -177,7 +177,7 @@ impl Answer<'_> {
             Activity::Wanted => format!("wanted to run{within}"),
             Activity::Ran => format!("was on a processor{within}"),
             Activity::WaitedForMmapLock => {
-                let blame = self.blames.all.iter().find(|blame| key(&blame.pair.waiter) == key(&pair.holder));
+                let blame = self.blames.all.iter().find(|blame| blame.pair.waiter.key() == pair.holder.key());
                 let why = blame.map_or(called, |blame| format!(", {}", held_by(&blame.pair)));
                 format!("waited for mmap_lock{why}")
             }
@@ -294,10 +294,6 @@ struct Newcomer<'a> {
     total_ns: u64,
     threads: HashSet<usize>,
     longest: (&'a Piece, u64),
-}
-
-fn key(thread: &Thread) -> (i32, i32) {
-    (thread.pid, thread.tid)
 }
 
 fn disk(kernel: &[Frame]) -> &'static str {

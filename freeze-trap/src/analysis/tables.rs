@@ -8,7 +8,7 @@ use super::class::Class;
 use super::doing;
 use super::pieces::{Piece, What};
 use super::places::PlaceId;
-use crate::event::{Interval, Kind, Sleep, Thread};
+use crate::event::{Interval, Kind, Sleep, Thread, ThreadKey};
 use crate::freeze::{Blocked, Cause, LockTimes, OffCpuStack, Span, SpanKind, Stack};
 use crate::source::Totals;
 
@@ -67,7 +67,7 @@ fn stack_of(case: &Case, piece: &Piece) -> Stack {
     if piece.what != What::Lock || !own.kernel.is_empty() || !own.user.is_empty() {
         return own;
     }
-    let key = |interval: &Interval| (interval.thread.pid, interval.thread.tid);
+    let key = |interval: &Interval| interval.thread.key();
     let wait = case.interval(piece);
     let is_off = |one: &&Interval| matches!(one.kind, Kind::OffCpu { .. }) && key(one) == key(wait);
     let off = case.observed.intervals.iter().filter(is_off);
@@ -137,11 +137,10 @@ pub(super) fn off_cpu(case: &Case) -> Vec<OffCpuStack> {
 /// The longest intervals of the window; those of threads that were blocked or in the way come first.
 pub(super) fn spans<'a>(case: &Case, blocked: &[Blocked], holders: impl Iterator<Item = &'a Thread>) -> Vec<Span> {
     let window = case.observed.window;
-    let key_of = |thread: &Thread| (thread.pid, thread.tid);
-    let involved = blocked.iter().map(|row| key_of(&row.thread)).chain(holders.map(key_of));
-    let involved: HashSet<(i32, i32)> = involved.collect();
+    let involved = blocked.iter().map(|row| row.thread.key()).chain(holders.map(Thread::key));
+    let involved: HashSet<ThreadKey> = involved.collect();
     let key = |interval: &Interval| {
-        let is_involved = involved.contains(&(interval.thread.pid, interval.thread.tid));
+        let is_involved = involved.contains(&interval.thread.key());
         (is_involved, interval.overlap_ns(window.start_ns, window.end_ns))
     };
     let has_ended = |interval: &Interval| {

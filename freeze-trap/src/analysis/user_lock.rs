@@ -6,11 +6,11 @@ use std::collections::HashMap;
 
 use super::case::Case;
 use super::class::{Class, Futex};
-use super::history::{History, Key, Root, keep_longest, key};
-use super::holders::{by_holder, keep_costliest};
+use super::history::{History, Root, keep_longest};
+use super::holders::{by_holder, costliest, keep_costliest, keep_first};
 use super::pieces::Piece;
 use super::{program, waker};
-use crate::event::{Thread, Waker};
+use crate::event::{Thread, ThreadKey, Waker};
 use crate::freeze::{Cause, Holder, Pair, Stack};
 
 /// How many times a lock may have been passed on until the search is given up; who had it before that is known from
@@ -57,16 +57,15 @@ pub(super) struct Holders {
     /// for, only the longest are pairs; the others have their part of `totals`.
     pub(super) pairs: usize,
     /// For how long each thread had what others waited for, all waiters together; by process and number.
-    pub(super) totals: HashMap<Key, u64>,
+    pub(super) totals: HashMap<ThreadKey, u64>,
     /// The pairs of each in all, those of the one that cost the most first.
     pub(super) sums: Vec<Holder>,
 }
 
 impl Holders {
     /// Who had it for the longest time in all, and for how long.
-    pub(super) fn longest(&self) -> Option<(Key, u64)> {
-        let longest = self.totals.iter().max_by_key(|(holder, ns)| (**ns, std::cmp::Reverse(**holder)));
-        longest.map(|(holder, ns)| (*holder, *ns))
+    pub(super) fn longest(&self) -> Option<(ThreadKey, u64)> {
+        costliest(&self.totals)
     }
 }
 
@@ -134,7 +133,7 @@ impl<'a: 'b, 'b> Search<'a, 'b> {
     }
 
     fn is_on_path(&self, thread: &Thread) -> bool {
-        self.path.iter().any(|on_path| key(on_path) == key(thread))
+        self.path.iter().any(|on_path| on_path.key() == thread.key())
     }
 }
 
@@ -155,20 +154,20 @@ struct Sum<'a> {
 #[derive(Default)]
 struct Sums<'a> {
     /// By holder and waiter, the latter by its index.
-    pairs: HashMap<(Key, usize), Sum<'a>>,
-    totals: HashMap<Key, u64>,
+    pairs: HashMap<(ThreadKey, usize), Sum<'a>>,
+    totals: HashMap<ThreadKey, u64>,
     histories: HashMap<Address, History<'a>>,
 }
 
 impl<'a> Sums<'a> {
-    fn add_total(&mut self, holder: Key, ns: u64) {
+    fn add_total(&mut self, holder: ThreadKey, ns: u64) {
         let total_ns = self.totals.entry(holder).or_default();
         *total_ns = total_ns.saturating_add(ns);
     }
 
     fn add_pair(&mut self, piece: &'a Piece, root: Root<'a>) {
         let new = Sum { overlap_ns: 0, longest: (root, piece) };
-        let sum = self.pairs.entry((key(root.holder), piece.thread)).or_insert(new);
+        let sum = self.pairs.entry((root.holder.key(), piece.thread)).or_insert(new);
         sum.overlap_ns = sum.overlap_ns.saturating_add(root.length_ns());
         if root.length_ns() > sum.longest.0.length_ns() {
             sum.longest = (root, piece);
@@ -207,7 +206,7 @@ pub(super) fn held(case: &Case) -> Holders {
         let Search { mut found, left, .. } = search;
         for root in &found {
             sums.add_pair(piece, *root);
-            sums.add_total(key(root.holder), root.length_ns());
+            sums.add_total(root.holder.key(), root.length_ns());
         }
         // Each thread may sleep at an address of its own: then nobody but this one can tell those that come after it.
         found.extend(sums.add_known(case.thread(piece), piece, left));
@@ -228,31 +227,24 @@ pub(super) fn held(case: &Case) -> Holders {
     let mut holders = Holders { all: Vec::new(), pairs: pairs.len(), totals, sums: Vec::new() };
     let longest = holders.longest().map(|(holder, _)| holder);
     let mut pairs: Vec<_> = pairs.into_iter().collect();
-    let waiter = |index: usize| key(&case.threads[index]);
+    let waiter = |index: usize| case.threads[index].key();
     pairs.sort_by_key(|((holder, index), sum)| (std::cmp::Reverse(sum.overlap_ns), *holder, waiter(*index)));
     let mut groups = by_holder(pairs.iter().map(|((holder, _), sum)| (*holder, sum.overlap_ns)));
     keep_costliest(&mut groups, |group| holders.totals[&group.holder]);
+    let told = |sum: &Sum| {
+        let mut held = explain(case, sum.longest.1, &sum.longest.0);
+        held.pair.overlap_ns = sum.overlap_ns;
+        held
+    };
     let whole = groups.iter().map(|group| {
-        let sum = &pairs[group.longest].1;
-        let mut longest = explain(case, sum.longest.1, &sum.longest.0).pair;
-        longest.overlap_ns = sum.overlap_ns;
+        let longest = told(&pairs[group.longest].1).pair;
         let overlap_ns = holders.totals[&group.holder];
         // Where more is known than the pairs say, some are no pairs.
         Holder { longest, waiters: group.waiters, overlap_ns, at_least: overlap_ns > group.overlap_ns }
     });
     holders.sums = whole.collect();
-    let (mut kept, mut of_longest) = (0, 0);
-    pairs.retain(|((holder, _), _)| {
-        kept += 1;
-        of_longest += usize::from(Some(*holder) == longest);
-        kept <= HELD_MAX || Some(*holder) == longest && of_longest <= HELD_MAX
-    });
-    let told = |sum: Sum| {
-        let mut held = explain(case, sum.longest.1, &sum.longest.0);
-        held.pair.overlap_ns = sum.overlap_ns;
-        held
-    };
-    holders.all = pairs.into_iter().map(|(_, sum)| told(sum)).collect();
+    keep_first(&mut pairs, HELD_MAX, |((holder, _), _)| Some(*holder) == longest);
+    holders.all = pairs.iter().map(|(_, sum)| told(sum)).collect();
     holders
 }
 

@@ -98,7 +98,8 @@ pub(crate) fn has(capability: &str) -> bool {
     CAPABILITIES.iter().any(|(name, bit)| *name == capability && mask >> bit & 1 == 1)
 }
 
-/// A line of bits of this thread's status, such as `CapEff:`; `None` where the kernel does not tell.
+/// A line of bits, or a number below ten, of this thread's status, such as `CapEff:`; `None` where the kernel does not
+/// tell.
 pub(crate) fn own_mask(key: &str) -> Option<u64> {
     // Rights are a thread's.
     let status = fs::read_to_string("/proc/thread-self/status").ok()?;
@@ -184,9 +185,7 @@ fn lockdown() -> Fact {
 
 /// Whether a container may refuse system calls.
 pub(super) fn is_filtered() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:")).unwrap_or("0");
-    mode.trim() != "0"
+    own_mask("Seccomp:").is_some_and(|mode| mode != 0)
 }
 
 fn filter() -> Fact {

@@ -279,14 +279,6 @@ mod tests {
     const S: u64 = 1_000_000_000;
 
     fn trap() -> Trap {
-        let machine = Machine {
-            host: "host".into(),
-            kernel: "6.18".into(),
-            cpu: "cpu".into(),
-            cpus: 2,
-            memory_bytes: 1 << 32,
-            version: "1".into(),
-        };
         let setting = Setting {
             window_ns: 5 * S,
             history_ns: 5 * S,
@@ -295,7 +287,7 @@ mod tests {
             target: "unit a.service".into(),
             source: "none".into(),
             missing: Vec::new(),
-            machine,
+            machine: Machine::default(),
         };
         Trap::new(setting, Trigger::new(Rules::default(), [1]), ["probe".to_owned()], 0)
     }
