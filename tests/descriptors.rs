@@ -18,6 +18,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
+use test_support::skip;
 
 #[global_allocator]
 static GLOBAL: antifreeze::Antifreeze = antifreeze::Antifreeze::new();
@@ -181,7 +182,7 @@ fn own_table() {
     // SAFETY: a thread of its own gives up what it shares, and ends.
     let unshare = || unsafe { libc::syscall(libc::SYS_close_range, 0, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE) };
     if std::thread::spawn(unshare).join().expect("the thread does not panic") != 0 {
-        return common::skip("the kernel gives a thread no table of its own");
+        return skip("the kernel gives a thread no table of its own");
     }
     retire();
     let directory = format!("{}/fd", governor().expect("it was there"));

@@ -10,6 +10,8 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::ptr::NonNull;
 use std::time::Duration;
 
+use test_support::skip;
+
 use common::{Random, Test};
 
 #[global_allocator]
@@ -318,7 +320,7 @@ fn wide_request() {
         works();
     }
     if ready && antifreeze::stats().commit.errors() > 0 {
-        common::skip("the machine does not let a process have all of its reservation at once");
+        skip("the machine does not let a process have all of its reservation at once");
     }
 }
 

@@ -20,6 +20,7 @@ use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::resource::Resource;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
+use test_support::skip;
 
 #[global_allocator]
 static GLOBAL: antifreeze::Antifreeze = antifreeze::Antifreeze::new();
@@ -58,7 +59,7 @@ fn in_each_mode(name: &str, arguments: &[&str], prepare: impl Fn(&mut Command) -
 fn have(mib: usize) -> bool {
     let enough = common::available_bytes() >= mib * MIB;
     if !enough {
-        common::skip(&format!("less than {mib} MiB of memory is available"));
+        skip(format_args!("less than {mib} MiB of memory is available"));
     }
     enough
 }
@@ -153,12 +154,12 @@ fn strict_overcommit() {
     let turn = Turn::wait();
     let meminfo = |key| bytes_of("/proc/meminfo", key).expect("the kernel counts what it has promised");
     // All settings are changed in the order in which the machine stays usable.
-    let Ok(_ratio) = turn.change(RATIO, "100").map_err(|why| common::skip(&why)) else { return };
+    let Ok(_ratio) = turn.change(RATIO, "100").map_err(skip) else { return };
     let spare = meminfo("MemTotal").saturating_sub(meminfo("Committed_AS") + STRICT_BUDGET);
-    let Ok(_reserve) = turn.change(USER_RESERVE, &(spare >> 10).to_string()).map_err(|why| common::skip(&why)) else {
+    let Ok(_reserve) = turn.change(USER_RESERVE, &(spare >> 10).to_string()).map_err(skip) else {
         return;
     };
-    let Ok(_strict) = turn.change(OVERCOMMIT, "2").map_err(|why| common::skip(&why)) else { return };
+    let Ok(_strict) = turn.change(OVERCOMMIT, "2").map_err(skip) else { return };
     in_each_mode("strict", &[], |child| child);
     in_each_mode("work", &["256"], |child| child);
 }
@@ -262,7 +263,7 @@ fn may_lock() -> bool {
     let may = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_ONFAULT) } == 0;
     let may = may && nix::unistd::geteuid().is_root();
     if !may {
-        common::skip("locking all memory is not permitted");
+        skip("locking all memory is not permitted");
     }
     // Whatever was locked.
     let _ = nix::sys::mman::munlockall();
@@ -334,7 +335,7 @@ fn hugepage_modes() {
     }
     let turn = Turn::wait();
     for thp in ["never", "madvise", "always"] {
-        let Ok(_thp) = turn.change(THP, thp).map_err(|why| common::skip(&why)) else { return };
+        let Ok(_thp) = turn.change(THP, thp).map_err(skip) else { return };
         println!("environments: hugepages {}", setting(THP).expect("readable"));
         in_each_mode("work", &["320"], |child| child);
         if thp == "never" {
@@ -370,10 +371,10 @@ fn pool() {
         return;
     }
     let turn = Turn::wait();
-    let Ok(_pool) = turn.change(POOL_PAGES, &PAGES.to_string()).map_err(|why| common::skip(&why)) else { return };
+    let Ok(_pool) = turn.change(POOL_PAGES, &PAGES.to_string()).map_err(skip) else { return };
     let got = setting(POOL_PAGES).expect("readable");
     if got != PAGES.to_string() {
-        return common::skip(&format!("the kernel finds only {got} hugepages for the pool"));
+        return skip(format_args!("the kernel finds only {got} hugepages for the pool"));
     }
     // What is asked for, and how much of it there is.
     for (asked, mib) in [("96MiB", 96), ("128MiB", 128), ("1GiB", 128)] {

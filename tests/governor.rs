@@ -21,6 +21,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
+use test_support::skip;
 
 #[global_allocator]
 static GLOBAL: antifreeze::Antifreeze = antifreeze::Antifreeze::new();
@@ -162,7 +163,7 @@ fn sleep() {
             words.next() == Some(libc::SYS_futex.to_string().as_str()) && words.nth(3) == Some("0x0")
         };
         if fs::read_to_string(format!("{task}/syscall")).is_err() {
-            common::skip("the kernel does not tell in which call a thread is");
+            skip("the kernel does not tell in which call a thread is");
         } else {
             assert!(eventually(Duration::from_secs(10), sleeps_for_good), "{}", common::threads_of(std::process::id()));
         }
@@ -330,7 +331,7 @@ fn cancel() {
 
 fn every_end() {
     if common::available_bytes() < 4096 * MIB {
-        return common::skip("the machine has not got the gigabytes");
+        return skip("the machine has not got the gigabytes");
     }
     for (way, expected) in [("return", None), ("exit", None), ("_exit", None), ("signal", Some(Signal::SIGTERM))] {
         let mut command = common::job("end", &[way]);

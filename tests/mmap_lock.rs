@@ -21,6 +21,7 @@ use std::time::Duration;
 use common::{DEADLINE, Random, Test};
 use lock_trace::{CallRow, Options, Row, Trace, Tracer};
 use nix::sys::mman::{MapFlags, MlockAllFlags, ProtFlags, mlockall, mmap_anonymous, munmap};
+use test_support::skip;
 
 #[global_allocator]
 static GLOBAL: antifreeze::Antifreeze = antifreeze::Antifreeze::new();
@@ -401,7 +402,7 @@ fn trace(job: &str, mode: &str, arguments: &[&str]) -> Option<(Seen, Told)> {
     let tracer = match Tracer::attach(partner.child.id(), &options) {
         Ok(tracer) => tracer,
         Err(unavailable) => {
-            common::skip(&unavailable.to_string().replace('\n', "; "));
+            skip(unavailable);
             return None;
         }
     };
@@ -440,7 +441,7 @@ fn check_no_writes(seen: &Seen) {
 fn ready_mode() {
     let Some((seen, told)) = trace("traced", "ready", &[]) else { return };
     if told.commit_errors > 0 {
-        return common::skip("the machine does not let a process have all of its reservation at once");
+        return skip("the machine does not let a process have all of its reservation at once");
     }
     check_advisers(&seen, &told);
     check_no_writes(&seen);
@@ -453,7 +454,7 @@ const BURSTS_SECONDS: &str = "60";
 fn bursts_in_ready_mode() {
     let Some((seen, told)) = trace("bursts", "ready", &[BURSTS_SECONDS]) else { return };
     if told.commit_errors > 0 {
-        return common::skip("the machine does not let a process have all of its reservation at once");
+        return skip("the machine does not let a process have all of its reservation at once");
     }
     check_advisers(&seen, &told);
     check_no_writes(&seen);
@@ -463,7 +464,7 @@ fn bursts_in_ready_mode() {
 fn background_thread() {
     let Some((seen, told)) = trace("background_thread", "ready", &[]) else { return };
     if told.commit_errors > 0 {
-        return common::skip("the machine does not let a process have all of its reservation at once");
+        return skip("the machine does not let a process have all of its reservation at once");
     }
     check_advisers(&seen, &told);
     check_no_writes(&seen);
@@ -517,7 +518,7 @@ fn locked(_: &[String]) {
     }
     let before = status_bytes("VmRSS");
     if let Err(error) = mlockall(MlockAllFlags::MCL_CURRENT) {
-        return common::skip(&format!("mlockall is not permitted: {error}"));
+        return skip(format_args!("mlockall is not permitted: {error}"));
     }
     let (resident, locked) = (status_bytes("VmRSS"), status_bytes("VmLck"));
     let [before, resident, locked] = [before, resident, locked].map(|bytes| bytes / MIB);

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use common::{DEADLINE, Test};
 use nix::sys::resource::Resource;
+use test_support::skip;
 
 #[global_allocator]
 static GLOBAL: antifreeze::Antifreeze = antifreeze::Antifreeze::new();
@@ -69,7 +70,7 @@ fn main() {
 /// Runs children with `mib` MiB of what is limited.
 fn in_limit(resource: Resource, mib: usize, works: &[&str]) {
     if common::available_bytes() < mib * MIB + mib * MIB / 4 {
-        return common::skip(&format!("less than {mib} MiB of memory is available"));
+        return skip(format_args!("less than {mib} MiB of memory is available"));
     }
     for work in works {
         println!("oom: {resource:?} {mib} MiB, {work}");

@@ -16,6 +16,7 @@ use std::time::Duration;
 use antifreeze::PrewarmState;
 use common::{DEADLINE, Test};
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+use test_support::skip;
 
 #[global_allocator]
 static GLOBAL: antifreeze::Antifreeze = antifreeze::Antifreeze::new();
@@ -96,7 +97,7 @@ impl Drop for Cgroup {
 fn in_cgroup(job: &[&str], decay: &str) {
     let cgroup = match Cgroup::new() {
         Ok(cgroup) => cgroup,
-        Err(why) => return common::skip(&format!("no cgroup of our own can be made: {why}")),
+        Err(why) => return skip(format_args!("no cgroup of our own can be made: {why}")),
     };
     for mode in common::MODES {
         let files = cgroup.files();
@@ -113,7 +114,7 @@ fn given_back(job: &str, decay: &str) {
 
 fn keeps_without_limit() {
     if common::available_bytes() < 2048 * MIB {
-        return common::skip("the machine is short of memory itself");
+        return skip("the machine is short of memory itself");
     }
     let mut child = common::job("rooms", &["free"]);
     common::expect_success(child.env("ANTIFREEZE_DECAY", "off"), DEADLINE);
@@ -189,7 +190,7 @@ fn warm_too_much(arguments: &[String]) {
 fn files_are_no_pressure() {
     let directory = env!("CARGO_TARGET_TMPDIR");
     if statfs(directory).is_ok_and(|system| system.filesystem_type() == TMPFS_MAGIC) {
-        return common::skip("files of the build are in memory, which is no cache");
+        return skip("files of the build are in memory, which is no cache");
     }
     in_cgroup(&["fill_file_cache", directory], "off");
 }

@@ -550,7 +550,7 @@ fn every_ordering_has_a_reason() {
 // Shape.
 
 /// Where all our code is: the allocator's folders, then the other members of the workspace.
-const ALL: [&str; 10] = [
+const ALL: [&str; 11] = [
     "src",
     "tests",
     "examples",
@@ -561,6 +561,7 @@ const ALL: [&str; 10] = [
     "preload",
     "report-page",
     "stress",
+    "test-support",
 ];
 
 #[test]

@@ -13,6 +13,7 @@ use freeze_trap::source::{Bounds, Source};
 use freeze_trap::stack::Stacks;
 use freeze_trap::symbols::MapsCache;
 use lock_trace::Mode;
+use test_support::skip;
 
 /// After so long a test is taken to hang.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -77,7 +78,7 @@ fn armed() -> Option<Bpf> {
         Ok(bpf) => Some(bpf),
         Err(why) => {
             assert!(!(has_types && has_rights()), "{why:#}");
-            println!("skipped: {why:#}");
+            skip(format_args!("{why:#}"));
             None
         }
     }
@@ -193,7 +194,7 @@ fn outsiders_that_take_the_lock_are_told() {
         }
         // The kernel takes a lock of each mapping instead since Linux 6.17, for what it can.
         if after > before && Instant::now() > end {
-            println!("skipped: no hold of an outsider took 0.1 ms in a minute");
+            skip("no hold of an outsider took 0.1 ms in a minute");
             return;
         }
         assert!(Instant::now() < end, "no hold of an outsider was counted");

@@ -13,6 +13,7 @@ use freeze_trap::source::bpf::Bpf;
 use freeze_trap::source::{Bounds, Source};
 use freeze_trap::stack::Stacks;
 use freeze_trap::symbols::{MapsCache, Namer};
+use test_support::skip;
 
 /// Ends the child.
 struct Ended(Child);
@@ -35,7 +36,7 @@ fn built(compiler: &str, source: &str, options: &[&str], dir: &Path) -> Option<P
         Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
         Err(error) => error.to_string(),
     };
-    println!("skipped: {compiler} {}: {why}", options.join(" "));
+    skip(format_args!("{compiler} {}: {why}", options.join(" ")));
     None
 }
 
@@ -44,7 +45,7 @@ fn functions_of_the_longest_hold(program: &Path) -> Option<Vec<String>> {
     let mut bpf = match Bpf::arm(&Bounds::default(), 64) {
         Ok(bpf) => bpf,
         Err(why) => {
-            println!("skipped: {why:#}");
+            skip(format_args!("{why:#}"));
             return None;
         }
     };

@@ -31,6 +31,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use port::port;
 use tempfile::TempDir;
+use test_support::skip;
 
 /// After so long the trap is taken to hang, or to catch nothing.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -71,7 +72,7 @@ impl Drop for Running {
 /// The name of a source on the command line, if it is permitted here.
 fn permitted(wanted: Wanted) -> Option<&'static str> {
     if let Err(why) = choose(wanted, &Bounds::default(), 64) {
-        println!("skipped: {why:#}");
+        skip(format_args!("{why:#}"));
         return None;
     }
     Some(match wanted {
@@ -254,7 +255,7 @@ fn limited(limit: &Limit, test: impl FnOnce(&Group)) {
     let _turn = settings::Turn::wait();
     match Group::new(limit) {
         Ok(group) => test(&group),
-        Err(why) => println!("skipped: {why}"),
+        Err(why) => skip(why),
     }
 }
 

@@ -23,6 +23,7 @@ use freeze_trap::source::{Bounds, Source};
 use freeze_trap::stack::Stacks;
 use freeze_trap::symbols::MapsCache;
 use port::port;
+use test_support::skip;
 
 /// Rounds until all is as full as it gets, and those that are compared with the ones after them.
 const WARM: usize = 40;
@@ -104,7 +105,7 @@ fn growth(wanted: Wanted, leak_bytes: usize) -> Option<usize> {
     let source = match choose(wanted, &bounds, 1024) {
         Ok(chosen) => chosen.source,
         Err(why) => {
-            println!("skipped: {why:#}");
+            skip(format_args!("{why:#}"));
             return None;
         }
     };

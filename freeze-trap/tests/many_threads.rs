@@ -10,6 +10,7 @@ use freeze_trap::freeze::{Cause, Freeze};
 use freeze_trap::report;
 use freeze_trap::source::Bounds;
 use freeze_trap::source::bpf::Bpf;
+use test_support::skip;
 use trap::{Service, Trap, port, wait_for};
 
 const CROWD: u64 = 1000;
@@ -25,7 +26,7 @@ fn blocked(freeze: &Freeze) -> u64 {
 /// A capture in which all were blocked; `None`, with a line, where BPF cannot be had.
 fn caught(kind: &str, cause: Cause) -> Option<Freeze> {
     if let Err(why) = Bpf::arm(&Bounds::default(), 64) {
-        println!("skipped: {why:#}");
+        skip(format_args!("{why:#}"));
         return None;
     }
     let port = port();

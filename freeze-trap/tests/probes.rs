@@ -25,6 +25,7 @@ use freeze_trap::probe::{Answer, Board, Spec};
 use freeze_trap::stack::StackPair;
 use lock_trace::Mode;
 use port::port;
+use test_support::skip;
 
 /// Catches a hang; nothing is measured.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -255,7 +256,7 @@ fn resp_understands_a_real_server() {
     let mut command = Command::new("redis-server");
     command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--requirepass", "secret"]);
     let Ok(child) = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn() else {
-        println!("skipped: there is no redis-server");
+        skip("there is no redis-server");
         return;
     };
     let _server = Killed(child);
@@ -464,7 +465,7 @@ fn pressure_is_measured_from_the_totals() {
     if Path::new("/proc/pressure/cpu").exists() {
         succeeds("psi:cpu,over=100%");
     } else {
-        println!("skipped: this kernel has no /proc/pressure");
+        skip("this kernel has no /proc/pressure");
     }
 }
 

@@ -4,7 +4,7 @@ mod report_sample;
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 
@@ -16,6 +16,7 @@ use freeze_trap::report::profile::Profile;
 use proptest::prelude::*;
 use prost::Message;
 use report_sample::{CAUSES, NASTY, freeze, nasty};
+use test_support::skip;
 
 /// Compares with a file of `tests/data`; what was made instead is left in the folder for tests.
 fn compare(name: &str, made: &str) {
@@ -267,8 +268,7 @@ fn pprof_itself_reads_a_profile() {
         Some(output)
     });
     let Some(output) = told else {
-        let why = "skipped: neither `go tool pprof` nor `pprof` is installed\n";
-        std::io::stderr().write_all(why.as_bytes()).expect("standard error can be written");
+        skip("neither `go tool pprof` nor `pprof` is installed");
         return;
     };
     let text = String::from_utf8_lossy(&output.stdout);

@@ -22,6 +22,7 @@ use freeze_trap::source::{Bounds, Source};
 use freeze_trap::stack::Stacks;
 use freeze_trap::symbols::{MapsCache, Namer};
 use lock_trace::Mode;
+use test_support::skip;
 
 /// After so long a test is taken to hang.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -64,7 +65,7 @@ fn a_hold_is_seen() {
         Ok(bpf) => bpf,
         Err(_) => {
             let why = choose(Wanted::Bpf, &Bounds::default(), 1024).err();
-            println!("skipped: {:#}", why.expect("it is refused again"));
+            skip(format_args!("{:#}", why.expect("it is refused again")));
             return;
         }
     };
@@ -104,7 +105,7 @@ fn seen_with(capabilities: &str, target: Option<&Target>) -> Option<String> {
 /// Whether BPF is refused to root as well, which no right would change.
 fn is_refused_anyway() -> bool {
     let refused = Bpf::arm(&Bounds::default(), 64).err();
-    refused.iter().for_each(|why| println!("skipped: {why:#}"));
+    refused.iter().for_each(|why| skip(format_args!("{why:#}")));
     refused.is_some()
 }
 
@@ -192,7 +193,7 @@ fn the_names_of_others_take_ptrace() {
 #[test]
 fn a_file_with_the_capabilities_gives_them_to_any_user() {
     if !nix::unistd::geteuid().is_root() || is_refused_anyway() {
-        println!("skipped: only root can give capabilities to a file");
+        skip("only root can give capabilities to a file");
         return;
     }
     let dir = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap();
@@ -203,7 +204,7 @@ fn a_file_with_the_capabilities_gives_them_to_any_user() {
     assert!(copied.is_ok_and(|copied| copied.success()), "the program cannot be copied");
     let given = Command::new("setcap").arg("cap_bpf,cap_perfmon,cap_syslog,cap_sys_ptrace=p").arg(&program).output();
     if !given.as_ref().is_ok_and(|given| given.status.success()) {
-        println!("skipped: the file cannot be given capabilities: {given:?}");
+        skip(format_args!("the file cannot be given capabilities: {given:?}"));
         return;
     }
     let target = Target::start();

@@ -19,6 +19,7 @@ use freeze_trap::source::{Bounds, Losses, Source};
 use freeze_trap::stack::{RawStack, Stacks};
 use lock_trace::Mode;
 use target::{DEADLINE, Target};
+use test_support::skip;
 
 /// So long a source may take to tell what has ended.
 const DELAY: Duration = Duration::from_millis(200);
@@ -30,7 +31,7 @@ fn armed(wanted: Wanted, bounds: &Bounds) -> Option<Box<dyn Source>> {
             let why = format!("{why:#}");
             // That is no matter of rights.
             assert!(!why.contains("is refused by the kernel") || !nix::unistd::geteuid().is_root(), "{why}");
-            println!("skipped: {why}");
+            skip(why);
             None
         }
     }
@@ -170,7 +171,7 @@ fn waits_for_a_mutex_are_told(source: Box<dyn Source>, has_addresses: bool) {
 fn user_lock_by_switches() {
     match Switches::arm(&Bounds::default(), 4096) {
         Ok(switches) => waits_for_a_mutex_are_told(Box::new(switches), true),
-        Err(why) => println!("skipped: {why:#}"),
+        Err(why) => skip(format_args!("{why:#}")),
     }
 }
 
@@ -297,7 +298,7 @@ fn without_tracefs_perf_events_see_switches() {
     }
     let Some(text) = as_another_user("the_best_source_is_chosen", "+perfmon") else { return };
     if text.contains("chosen: perf events on tracepoints") {
-        println!("skipped: other users may read tracefs here");
+        skip("other users may read tracefs here");
         return;
     }
     assert!(text.contains("chosen: perf events on switches"), "{text}");
@@ -327,7 +328,7 @@ fn the_ring_of_bpf_grows_with_the_number_of_threads() {
     let threads_max = 5000;
     match choose(Wanted::Bpf, &Bounds::default(), threads_max) {
         Ok(_chosen) => assert!(ring_sizes().contains(&(32 << 20)), "{:?}", ring_sizes()),
-        Err(why) => println!("skipped: {why:#}"),
+        Err(why) => skip(format_args!("{why:#}")),
     }
 }
 

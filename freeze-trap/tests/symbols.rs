@@ -22,6 +22,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, chroot, mkfifo, pivot_root};
 use tempfile::TempDir;
+use test_support::skip;
 
 /// After so long a test is taken to hang.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -78,7 +79,7 @@ fn functions_have_names_places_and_inlined_callees() {
 #[test]
 fn the_caller_of_a_stub_is_put_back_if_a_call_is_before_it() {
     if !cfg!(target_arch = "x86_64") {
-        println!("skipped: stubs leave no address on the stack here");
+        skip("stubs leave no address on the stack here");
         return;
     }
     let walked = walk_from_here();
@@ -173,7 +174,7 @@ fn in_another_root(change: fn(&Path) -> nix::Result<()>) -> Option<(Waiting, Pat
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/grow.c");
     let built = Command::new("cc").args(["-O2", "-static", "-o"]).arg(&program).arg(source).output();
     if !nix::unistd::geteuid().is_root() || !built.is_ok_and(|built| built.status.success()) {
-        println!("skipped: only root can change the root, and it takes a C compiler");
+        skip("only root can change the root, and it takes a C compiler");
         return None;
     }
     let mut command = Command::new("/only-there");
@@ -300,7 +301,7 @@ fn the_kernels_functions_have_names_without_the_tracepoints() {
         u64::from_str_radix(line.split_whitespace().next()?, 16).ok().filter(|address| *address != 0)
     };
     let (Some(schedule), Some(trace)) = (address("schedule"), address("__traceiter_sched_switch")) else {
-        println!("skipped: {} shows no addresses (root or CAP_SYSLOG needed)", Path::new("/proc/kallsyms").display());
+        skip(format_args!("{} shows no addresses (root or CAP_SYSLOG needed)", Path::new("/proc/kallsyms").display()));
         return;
     };
     let mut stacks = Stacks::new();
@@ -347,7 +348,7 @@ fn with_debug_file(dir: &Path) -> Option<std::path::PathBuf> {
         && run(Command::new("objcopy").arg("--strip-all").arg(&program))
         && run(Command::new("objcopy").arg(format!("--add-gnu-debuglink={}", debug.display())).arg(&program));
     if !is_built {
-        println!("skipped: it takes a C compiler and objcopy");
+        skip("it takes a C compiler and objcopy");
     }
     is_built.then_some(program)
 }

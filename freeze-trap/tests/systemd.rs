@@ -24,6 +24,7 @@ use freeze_trap::target::{Spec, Target};
 use freeze_trap::watch::disk;
 use port::port;
 use systemd_unit::{Units, systemctl};
+use test_support::skip;
 use wait::wait_for;
 
 const TARGET: &str = env!("CARGO_BIN_EXE_freeze-target");
@@ -141,7 +142,7 @@ fn install(units: &Units, instance: &str, options: &str) -> (String, PathBuf) {
 fn the_shipped_unit_catches_a_freeze_and_keeps_its_state() {
     let Some(units) = Units::new("shipped") else { return };
     if let Err(why) = choose(Wanted::Bpf, &Bounds::default(), 64) {
-        println!("skipped: {why:#}");
+        skip(format_args!("{why:#}"));
         return;
     }
     let [service, prometheus] = [port(), port()];

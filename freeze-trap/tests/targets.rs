@@ -17,6 +17,7 @@ use freeze_trap::target::{Ended, Spec, Target, memory, names, process};
 use lock_trace::{Options, Tracer};
 use nix::sys::signal::Signal;
 use nix::unistd::gettid;
+use test_support::skip;
 use wait::wait_for;
 
 /// A child that sleeps, and is killed when it goes out of scope.
@@ -78,7 +79,7 @@ fn a_number_that_another_process_has_got_is_not_taken_for_the_watched_one() {
     thread::sleep(Duration::from_millis(30));
     for _ in 0..200 {
         if let Err(error) = fs::write(LAST, (pid - 1).to_string()) {
-            println!("skipped: {LAST} cannot be written: {error}");
+            skip(format_args!("{LAST} cannot be written: {error}"));
             return;
         }
         let next = Sleeper::start();
@@ -88,7 +89,7 @@ fn a_number_that_another_process_has_got_is_not_taken_for_the_watched_one() {
             return;
         }
     }
-    println!("skipped: others took the number each time");
+    skip("others took the number each time");
 }
 
 #[test]
@@ -158,7 +159,7 @@ fn locks_taken(pid: i32, act: impl FnOnce()) -> Option<u64> {
     let tracer = match Tracer::attach(pid.cast_unsigned(), &Options::default()) {
         Ok(tracer) => tracer,
         Err(error) => {
-            println!("skipped: {}", error.to_string().replace('\n', "; "));
+            skip(error);
             return None;
         }
     };
@@ -205,14 +206,14 @@ impl Group {
             Some(PathBuf::from(line.split(' ').nth(4)?))
         };
         let Some(mount) = words.iter().find_map(of) else {
-            println!("skipped: no cgroups are mounted with {words:?}");
+            skip(format_args!("no cgroups are mounted with {words:?}"));
             return None;
         };
         let path = mount.join(format!("freeze-trap-{}-{name}", std::process::id()));
         match fs::create_dir(&path) {
             Ok(()) => Some(Group(path)),
             Err(error) => {
-                println!("skipped: {} cannot be made: {error}", path.display());
+                skip(format_args!("{} cannot be made: {error}", path.display()));
                 None
             }
         }
@@ -302,7 +303,7 @@ fn a_cgroup_that_is_not_there_is_waited_for() {
 #[test]
 fn a_unit_is_found_without_systemd_and_through_restarts() {
     if Path::new("/run/systemd/system").exists() {
-        println!("skipped: systemd runs here, and knows no units that it has not made");
+        skip("systemd runs here, and knows no units that it has not made");
         return;
     }
     let Some(slice) = Group::make(&["cgroup2", "name=systemd"], "test.slice") else { return };
@@ -327,7 +328,7 @@ fn time_that_a_quota_takes_is_told() {
     let Some(group) = Group::make(&["cpu", "cgroup2"], "quota") else { return };
     let second = fs::write(group.0.join("cpu.max"), "10000 100000");
     if second.or_else(|_| fs::write(group.0.join("cpu.cfs_quota_us"), "10000")).is_err() {
-        println!("skipped: {} takes no quota", group.0.display());
+        skip(format_args!("{} takes no quota", group.0.display()));
         return;
     }
     let inner = group.below("inner");

@@ -18,6 +18,7 @@ use freeze_trap::target::process;
 use lock_trace::{Options, Tracer};
 use nix::sys::signal::Signal;
 use nix::unistd::gettid;
+use test_support::skip;
 use trap::{Service, TARGET, Trap, http, patient_http, port, wait_for};
 
 /// A mutex that a service holds for a second every second.
@@ -25,7 +26,7 @@ const FREEZES: [&str; 5] = ["user-lock", "--every", "1", "--lasts", "1"];
 
 fn capture(wanted: Wanted, name: &str, said: &str) {
     if let Err(why) = choose(wanted, &Bounds::default(), 64) {
-        println!("skipped: {why:#}");
+        skip(format_args!("{why:#}"));
         return;
     }
     let port = port();
@@ -82,7 +83,7 @@ fn sources() -> Vec<&'static str> {
     let permitted = |(wanted, name)| match choose(wanted, &Bounds::default(), 64) {
         Ok(_) => Some(name),
         Err(why) => {
-            println!("skipped: {why:#}");
+            skip(format_args!("{why:#}"));
             None
         }
     };
@@ -111,7 +112,7 @@ fn the_lock_of_a_frozen_service_is_not_touched() {
     let tracer = match Tracer::attach(service.pid().cast_unsigned(), &Options::default()) {
         Ok(tracer) => tracer,
         Err(error) => {
-            println!("skipped: {}", error.to_string().replace('\n', "; "));
+            skip(error);
             return;
         }
     };
@@ -186,7 +187,7 @@ fn what_cannot_be_is_told() {
 #[test]
 fn a_cgroup_that_is_not_there_is_waited_for() {
     if !fs::read_to_string("/proc/self/mountinfo").unwrap().contains(" - cgroup") {
-        println!("skipped: no cgroup file system is mounted");
+        skip("no cgroup file system is mounted");
         return;
     }
     let mut trap = Trap::watch(&["--source", "sampling", "--for", "300ms", "--cgroup", "no such group"]);
@@ -218,7 +219,7 @@ fn a_command_does_not_get_the_rights_of_the_trap() {
     let own = Command::new("setpriv").args(user).args(["sh", "-c", script]).output();
     let all = (1_u64 << 39) | (1 << 38) | (1 << 10);
     if !own.as_ref().is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(&format!("{all:016x}"))) {
-        println!("skipped: setpriv gives no rights: {own:?}");
+        skip(format_args!("setpriv gives no rights: {own:?}"));
         return;
     }
     std::os::unix::fs::chown(directory.path(), Some(65534), Some(65534)).unwrap();
@@ -228,7 +229,7 @@ fn a_command_does_not_get_the_rights_of_the_trap() {
     let mut trap = Trap::spawn(command, &options, Some(directory.path()));
     let status = trap.end();
     if trap.said().contains("Permission denied") {
-        println!("skipped: another user cannot run {}", env!("CARGO_BIN_EXE_freeze-trap"));
+        skip(format_args!("another user cannot run {}", env!("CARGO_BIN_EXE_freeze-trap")));
         return;
     }
     assert!(status.success(), "{}", trap.said());
@@ -298,7 +299,7 @@ fn a_capture_that_does_not_fit_is_told_and_the_watch_goes_on() {
     let full = ["-m", "sh", "-c", mount, directory.path().to_str().unwrap()];
     let can = Command::new("unshare").args(full).arg("true").output();
     if !can.as_ref().is_ok_and(|output| output.status.success()) {
-        println!("skipped: a file system cannot be mounted: {can:?}");
+        skip(format_args!("a file system cannot be mounted: {can:?}"));
         return;
     }
     let mut command = Command::new("unshare");

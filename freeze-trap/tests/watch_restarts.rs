@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sys::signal::Signal;
+use test_support::skip;
 use trap::{Service, TARGET, Trap, http, patient_http, port, wait_for};
 
 /// A cgroup; it is removed when the test is over.
@@ -52,7 +53,7 @@ fn a_cgroup_is_watched_through_restarts() {
     let group = match Group::new() {
         Ok(group) => group,
         Err(why) => {
-            println!("skipped: {why}");
+            skip(why);
             return;
         }
     };

@@ -3,6 +3,7 @@
 use std::process::{Command, Stdio};
 
 use lock_trace::{Counter, Missing, Point};
+use test_support::skip;
 
 const WRITES: Point<'_> = Point { name: "syscalls/sys_enter_write", filter: None };
 
@@ -11,7 +12,7 @@ fn counters(points: &[Point<'_>]) -> Option<Vec<Counter>> {
     match Counter::for_next_program(points) {
         Ok(counters) => Some(counters),
         Err(why) => {
-            println!("skipped: {why}");
+            skip(why);
             None
         }
     }

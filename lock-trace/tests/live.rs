@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use lock_trace::{Activity, IntervalKind, Missing, Mode, Options, Trace, Tracer, Unavailable};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, mprotect, munlock, munmap};
+use test_support::skip;
 
 const JOB: &str = "LOCK_TRACE_TEST_JOB";
 const PAGE: usize = 4096;
@@ -311,14 +312,9 @@ fn roomy() -> Options {
     Options { ring_bytes: ROOMY, ..Options::default() }
 }
 
-fn skip(why: &str) {
-    // A test that is skipped must not fail because nobody reads. On one line, so that it can be counted.
-    let _ = std::io::stderr().write_all(format!("skipped: {}\n", why.replace('\n', "; ")).as_bytes());
-}
-
 /// Attaches; `None` if that is not permitted here, which is said then.
 fn attach(pid: u32, options: &Options) -> Option<Tracer> {
-    Tracer::attach(pid, options).map_err(|error| skip(&error.to_string())).ok()
+    Tracer::attach(pid, options).map_err(skip).ok()
 }
 
 /// Traces a job from before its work until after it.

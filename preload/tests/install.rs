@@ -7,6 +7,8 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use test_support::skip;
+
 use common::{built, directory, has, output, plain, printed, text};
 
 /// What every file of it is called, below the prefix, but for the links of the shared library.
@@ -168,7 +170,7 @@ fn the_example_runs_linked_in_every_way() {
     std::fs::write(&nothing, "int main(void) { return 0; }\n").expect("a file");
     let attempt = output(Command::new("cc").arg("-static").arg(&nothing).arg("-o").arg(prefix.join("nothing")));
     if !attempt.status.success() {
-        println!("skipped: the C library is not there for static linking");
+        skip("the C library is not there for static linking");
         return;
     }
     runs(&mut plain(example(&prefix, "static", &["--static"], &["-static"], &[])));

@@ -12,6 +12,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use test_support::skip;
+
 use common::{directory, finish, has, output, plain, preloaded, printed, text};
 
 const EXPLAIN: &str = "ANTIFREEZE_EXPLAIN";
@@ -167,7 +169,7 @@ fn a_set_user_id_program_reads_none() {
 
     // SAFETY: reads a number.
     if unsafe { libc::geteuid() } != 0 {
-        println!("skipped: only root can give a program to another user");
+        skip("only root can give a program to another user");
         return;
     }
     std::os::unix::fs::chown(&program, Some(65534), None).expect("the program changes hands");
@@ -175,7 +177,7 @@ fn a_set_user_id_program_reads_none() {
     let after = output(&mut command);
     assert!(after.status.success(), "{after:?}");
     if text(&after.stdout) == "secure: 0\n" {
-        println!("skipped: the bit has no effect here (nosuid, or no new privileges)");
+        skip("the bit has no effect here (nosuid, or no new privileges)");
         return;
     }
     assert_eq!(text(&after.stdout), "secure: 1\n");

@@ -8,7 +8,7 @@
 
 use std::env;
 use std::fs;
-use std::io::{self, Read, Seek, Write};
+use std::io::{Read, Seek};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -19,6 +19,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use scraper::{Html, Selector};
 use serde_json::Value;
+use test_support::skip;
 
 /// Names under which a browser may be installed.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
@@ -68,9 +69,7 @@ impl Browser {
     #[must_use]
     pub fn find(folder: PathBuf) -> Option<Browser> {
         let Some(program) = installed() else {
-            // Not by a macro, whose output a test that passes does not show.
-            let _ =
-                io::stderr().write_all(b"skipped: no browser found; install chromium, or name one by REPORT_BROWSER\n");
+            skip("no browser found; install chromium, or name one by REPORT_BROWSER");
             return None;
         };
         fs::create_dir_all(&folder).expect("a folder can be made below the one for tests");

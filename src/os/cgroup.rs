@@ -313,6 +313,8 @@ mod tests {
     use std::string::{String, ToString};
     use std::vec::Vec;
 
+    use test_support::skip;
+
     use super::*;
     use crate::os::Linux;
     use crate::os::fake::FakeOs;
@@ -575,7 +577,7 @@ mod tests {
         let v2 = v2.contains("memory")
             && (!own.contains("0::/\n") || std::path::Path::new("/sys/fs/cgroup/memory.current").exists());
         if !v1 && !v2 {
-            std::eprintln!("skipped: no memory cgroup is named by {own:?}");
+            skip(format_args!("no memory cgroup is named by {own:?}"));
             return;
         }
         let mut cgroup = Cgroup::new();

@@ -104,6 +104,8 @@ mod tests {
     use std::ffi::CString;
     use std::string::String;
 
+    use test_support::skip;
+
     use super::*;
     use crate::os::Linux;
 
@@ -140,7 +142,7 @@ mod tests {
         });
         let (own_table, fd, read) = prepared.join().unwrap();
         if !own_table {
-            std::eprintln!("skipped: the kernel gives a thread no table of its own");
+            skip("the kernel gives a thread no table of its own");
             return;
         }
         // Its first descriptor may be the very number of the other.
@@ -154,7 +156,7 @@ mod tests {
         let missing = Linux.open_trigger(c"/proc/pressure/nothing", b"some 100000 1000000\0").unwrap_err();
         assert!([libc::ENOENT, libc::ENOTDIR].contains(&missing.0.get()), "{missing:?}");
         let Ok(fd) = Linux.open(c"/proc/pressure/memory") else {
-            std::eprintln!("skipped: the kernel does not measure pressure");
+            skip("the kernel does not measure pressure");
             return;
         };
         let fired = Linux.trigger_fired(fd);
@@ -168,7 +170,7 @@ mod tests {
         let fd = match Linux.open_trigger(c"/proc/pressure/memory", b"some 1900000 2000000\0") {
             Ok(fd) => fd,
             Err(error) => {
-                std::eprintln!("skipped: triggers are refused: {error:?}");
+                skip(format_args!("triggers are refused: {error:?}"));
                 return;
             }
         };

@@ -56,6 +56,8 @@ mod tests {
     use std::format;
     use std::string::String;
 
+    use test_support::skip;
+
     use super::*;
     use crate::os::Linux;
     use crate::os::fake::FakeOs;
@@ -103,7 +105,7 @@ mod tests {
     #[test]
     fn this_machine_tells_its_memory() {
         let Some(available) = Available::read(&Linux) else {
-            std::eprintln!("skipped: no /proc/meminfo");
+            skip("no /proc/meminfo");
             return;
         };
         let memory_bytes = Linux.facts().memory_bytes as u64;

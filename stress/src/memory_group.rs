@@ -150,12 +150,14 @@ fn missing(path: &Path, error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use test_support::skip;
+
     use super::*;
 
     /// A group, or a word that none can be made here.
     fn group(limit_bytes: u64) -> Option<MemoryGroup> {
         let made = MemoryGroup::make(limit_bytes);
-        made.map_err(|why| io::stderr().write_all(format!("skipped: {why}\n").as_bytes())).ok()
+        made.map_err(skip).ok()
     }
 
     #[test]

@@ -139,6 +139,7 @@ mod tests {
     use nix::errno::Errno;
     use nix::sys::stat::{Mode, SFlag, makedev, mknod};
     use nix::unistd::mkfifo;
+    use test_support::skip;
 
     use super::*;
 
@@ -191,7 +192,7 @@ mod tests {
         // As /dev/null; only root may make one, and only some file systems may hold one.
         let made = mknod(&device, SFlag::S_IFCHR, Mode::S_IRWXU, makedev(1, 3));
         if let Err(error) = made.and_then(|()| File::options().write(true).open(&device).map(drop).map_err(errno)) {
-            let _ = io::stderr().write_all(format!("skipped: no device can be made: {error}\n").as_bytes());
+            skip(format_args!("no device can be made: {error}"));
             return;
         }
         Output::new(&device).unwrap().write("text").unwrap();

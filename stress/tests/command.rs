@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 use stress::candidates::ALLOCATORS;
 use stress::report::Report;
 use stress::{memory, text};
+use test_support::skip;
 
 #[test]
 fn the_command_prints_tables_and_writes_the_same_as_json_and_as_a_page() {
@@ -170,7 +171,7 @@ fn two_signals_at_once_leave_no_group_behind() {
     while !groups.iter().any(|group| group.exists()) {
         if child.try_wait().unwrap().is_some() {
             let output = child.wait_with_output().unwrap();
-            common::skip(&String::from_utf8_lossy(&output.stderr));
+            skip(String::from_utf8_lossy(&output.stderr));
             return;
         }
         thread::yield_now();
@@ -191,11 +192,11 @@ fn groups_that_a_killed_harness_left_are_removed_by_any_start() {
     let parents = group_parents();
     let is_v1 = parents.first().is_some_and(|own| own.join("memory.limit_in_bytes").exists());
     let Some(parent) = (if is_v1 { parents.first() } else { parents.last() }) else {
-        return common::skip("this process is in no control group that has a memory controller");
+        return skip("this process is in no control group that has a memory controller");
     };
     let stale = parent.join(name);
     if let Err(error) = fs::create_dir(&stale) {
-        return common::skip(&format!("{}: {error}", stale.display()));
+        return skip(format_args!("{}: {error}", stale.display()));
     }
     // Refused, so that nothing runs.
     assert_eq!(output(&["--keys", "1000000000000"]).status.code(), Some(2));
@@ -216,7 +217,7 @@ fn a_lowered_limit_of_open_files_is_raised() {
     assert!(output.status.success(), "{output:?}");
     let report: Report = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
     match report.untraced {
-        Some(why) if !why.contains("descriptors") => common::skip(&why),
+        Some(why) if !why.contains("descriptors") => skip(why),
         untraced => assert!(untraced.is_none() && report.runs[0].locks.is_some(), "{untraced:?}"),
     }
 }

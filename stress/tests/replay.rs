@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::atomic::AtomicBool;
 
-use common::{all_candidates, skip, some_candidates};
+use common::{all_candidates, some_candidates};
 use lock_trace::Mode;
 use stress::candidates::{ALLOCATORS, LIMIT, is_antifreeze};
 use stress::harness::{self, Event, Orders, Run};
@@ -13,6 +13,7 @@ use stress::record::Record;
 use stress::scenario::Plan;
 use stress::scenario::replay::Replay;
 use stress::table::{BUCKET_BYTES, Size};
+use test_support::skip;
 
 fn plan() -> Plan {
     Plan::Replay(Replay { control_ms: 100, quiet_ms: 100, settle_ms: 200, ..Replay::new(Size::SMALLEST) })
@@ -76,7 +77,7 @@ fn all_children_replay_in_turns_and_report_sane_values() {
 #[test]
 fn the_kernel_sees_who_takes_the_lock() {
     if let Some(why) = locks::why_not_traced() {
-        return skip(&format!("mmap_lock cannot be traced: {why}"));
+        return skip(format_args!("mmap_lock cannot be traced: {why}"));
     }
     let orders = Orders { plan: plan(), rounds: 1, cold: true, traces: true };
     let candidates = some_candidates(&["antifreeze", "jemalloc-tuned", "system"]);

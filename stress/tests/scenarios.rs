@@ -6,7 +6,7 @@ use std::fs;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
-use common::{all_candidates, output, skip, some_candidates};
+use common::{all_candidates, output, some_candidates};
 use nix::errno::Errno;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use stress::candidates::{Candidate, LIMIT, PREWARMED, is_antifreeze};
@@ -26,6 +26,7 @@ use stress::scenario::service::Service;
 use stress::service::index::IndexKind;
 use stress::table::Size;
 use stress::targets;
+use test_support::skip;
 
 const MIB: u64 = 1 << 20;
 
@@ -36,7 +37,7 @@ static TURN: Mutex<()> = Mutex::new(());
 fn runs_of(plan: &Plan, candidates: Vec<Candidate>) -> Vec<Run> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let why = locks::why_not_traced();
-    why.iter().for_each(|why| skip(&format!("the trace of mmap_lock: {why}")));
+    why.iter().for_each(|why| skip(format_args!("the trace of mmap_lock: {why}")));
     let orders = Orders { plan: plan.clone(), rounds: 1, cold: false, traces: why.is_none() };
     let contenders = harness::contenders(candidates, plan);
     let runs = harness::run_rounds(&contenders, &orders, &AtomicBool::new(false), |_| ()).unwrap();

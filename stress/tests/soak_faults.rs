@@ -6,7 +6,6 @@
 //! be said in the report.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::io::Write;
 use std::process::Command;
 use std::ptr::null_mut;
 use std::sync::OnceLock;
@@ -15,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use nix::unistd::{getpid, gettid};
 use stress::soak::plan::{Length, SoakPlan};
 use stress::soak::run::soak;
+use test_support::skip;
 
 const PLAN: SoakPlan =
     SoakPlan { seed: 11, length: Length::Steps(12_000), threads: 4, bytes_most: 512 << 20, faults: true, forks: true };
@@ -118,8 +118,7 @@ fn main() {
     let faults = report.faults;
     if let Some(why) = &report.faults_refused {
         assert_eq!(faults.calls(), 0, "{report:?}");
-        // A test that is skipped must not fail because nobody reads.
-        let _ = std::io::stderr().write_all(format!("skipped: no faults can be injected: {why}\n").as_bytes());
+        skip(format_args!("no faults can be injected: {why}"));
         return;
     }
     assert!(faults.calls() > 0 && faults.address_space_windows + faults.data_windows > 0, "{report:?}");

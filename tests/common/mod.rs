@@ -8,7 +8,7 @@
 
 pub mod settings;
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::ops::RangeInclusive;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -200,12 +200,6 @@ pub fn limit(command: &mut Command, resource: nix::sys::resource::Resource, byte
     let set = move || nix::sys::resource::setrlimit(resource, bytes, bytes).map_err(std::io::Error::from);
     // SAFETY: setrlimit(2) is one system call and may run between fork and exec.
     unsafe { command.pre_exec(set) }
-}
-
-/// Says why a test has nothing to do here, where a reader sees it even if output is captured.
-pub fn skip(why: &str) {
-    // A test that is skipped must not fail because nobody reads.
-    let _ = std::io::stderr().write_all(format!("skipped: {why}\n").as_bytes());
 }
 
 /// Random numbers: xorshift64 with a multiplied output (Vigna, 2016). Not for secrets.

@@ -189,6 +189,8 @@ fn write_all(directory: &Path, files: &[(&str, Vec<u8>)]) -> io::Result<()> {
 mod tests {
     use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
+    use test_support::skip;
+
     use super::*;
 
     fn mode(path: &Path) -> u32 {
@@ -221,7 +223,7 @@ mod tests {
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         Disk::open(directory.path(), 1 << 20).unwrap();
         if let Err(error) = chown(directory.path(), Some(12_345), None) {
-            println!("skipped: only root may give a directory away: {error}");
+            skip(format_args!("only root may give a directory away: {error}"));
             return;
         }
         assert!(refusal(directory.path()).contains("belongs to user 12345"));

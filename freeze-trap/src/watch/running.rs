@@ -51,6 +51,8 @@ impl Runs {
 
 #[cfg(test)]
 mod tests {
+    use test_support::skip;
+
     use super::*;
     use crate::clock::now_ns;
 
@@ -60,7 +62,7 @@ mod tests {
         let before = Runs::read(&[pid], now_ns());
         let own = nix::unistd::gettid().as_raw();
         if before.run_ns.get(&(pid, own)) == Some(&0) {
-            println!("skipped: this kernel does not count (CONFIG_SCHED_INFO)");
+            skip("this kernel does not count (CONFIG_SCHED_INFO)");
             return;
         }
         let mut running = Vec::new();

@@ -2,11 +2,13 @@
 
 use std::process::Command;
 
+use test_support::skip;
+
 /// Runs the test of this file as a user without rights but for these capabilities (`+bpf,+perfmon`, or none), with a
 /// variable. What it printed; `None`, with a line, where that cannot be.
 pub fn run(test: &str, capabilities: &str, variable: Option<(&str, String)>) -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
-        println!("skipped: only root can take the rights of others");
+        skip("only root can take the rights of others");
         return None;
     }
     let mut command = Command::new("setpriv");
@@ -18,13 +20,13 @@ pub fn run(test: &str, capabilities: &str, variable: Option<(&str, String)>) -> 
     let output = match command.envs(variable).output() {
         Ok(output) => output,
         Err(error) => {
-            println!("skipped: setpriv cannot be run: {error}");
+            skip(format_args!("setpriv cannot be run: {error}"));
             return None;
         }
     };
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if text.contains("setpriv: ") {
-        println!("skipped: {}", text.trim());
+        skip(text);
         return None;
     }
     assert!(output.status.success() && text.contains("1 passed"), "{test} with {capabilities}: {text}");

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
+use test_support::skip;
 
 /// Where units are that are gone with the next start of the machine; there where systemd runs, and nowhere else.
 const PLACE: &str = "/run/systemd/system";
@@ -32,16 +33,16 @@ impl Units {
     pub fn new(test: &str) -> Option<Units> {
         // As sd_booted(3) tells.
         if !Path::new(PLACE).is_dir() {
-            println!("skipped: no systemd runs here");
+            skip("no systemd runs here");
             return None;
         }
         if !nix::unistd::geteuid().is_root() {
-            println!("skipped: only root can start units");
+            skip("only root can start units");
             return None;
         }
         let asked = Command::new("systemctl").args(["show", "-p", "Version"]).output();
         if !asked.is_ok_and(|output| output.status.success()) {
-            println!("skipped: systemd does not answer");
+            skip("systemd does not answer");
             return None;
         }
         let prefix = format!("freezetraptest{}{test}", std::process::id());

@@ -8,6 +8,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{OnceLock, mpsc};
 use std::time::Duration;
 
+use test_support::skip;
+
 /// How long a child may take before it counts as hung. Far above what any of them needs.
 const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -66,7 +68,7 @@ pub fn has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let is_there = std::env::split_paths(&path).any(|directory| directory.join(program).is_file());
     if !is_there {
-        println!("skipped: there is no {program}");
+        skip(format_args!("there is no {program}"));
     }
     is_there
 }

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use test_support::skip;
+
 use crate::common;
 
 /// A program that takes longer hangs: on two busy cores none takes a quarter of this.
@@ -28,11 +30,6 @@ fn say(line: impl Display) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Says why a test does nothing.
-pub fn skip(why: &str) {
-    say(format_args!("skipped: {why}"));
-}
-
 /// Where a program is installed: on the `PATH`, or where only administrators and services look.
 fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -47,7 +44,7 @@ fn find(program: &str) -> Option<PathBuf> {
 /// Does the work on both allocators, and fails if the answers differ. Skipped if one of the programs is missing.
 pub fn same_answers(name: &str, programs: &[&str], work: impl Fn(&Place) -> String) {
     if let Some(missing) = programs.iter().find(|program| find(program).is_none()) {
-        return skip(&format!("{missing} is not installed"));
+        return skip(format_args!("{missing} is not installed"));
     }
     let root = Directory::new(name);
     // Other users must be able to load it, which they may not from where it was built.

@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
-use crate::harness::{same_answers, skip};
+use test_support::skip;
+
+use crate::harness::same_answers;
 
 /// An interpreter that takes all its objects from `malloc`, small ones as well.
 fn python<'a>(command: &'a mut Command, arguments: &[&str]) -> &'a mut Command {

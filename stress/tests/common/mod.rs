@@ -3,7 +3,6 @@
 #![allow(dead_code, reason = "each test program uses a part of this")]
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -42,10 +41,4 @@ pub fn test_folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(&folder).expect("the folder for tests can be written");
     folder
-}
-
-/// Says why a test has nothing to do here, where a reader sees it even if output is captured.
-pub fn skip(why: &str) {
-    // A test that is skipped must not fail because nobody reads.
-    let _ = std::io::stderr().write_all(format!("skipped: {why}\n").as_bytes());
 }
