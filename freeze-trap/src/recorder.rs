@@ -10,14 +10,28 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use crate::event::{Interval, Kind};
-use crate::stack::{StackId, Stacks};
+use crate::event::{Interval, Kind, Sleep, Thread};
+use crate::stack::{StackId, StackPair, Stacks};
 
 /// How often stacks that nothing refers to any more are dropped: when there are more than so many for each interval.
 const STACKS_PER_INTERVAL: usize = 4;
 /// If one part in so many of the intervals is outside of the frozen time, it is enough that some of those go. To go
 /// through all intervals for fewer would be dear.
 const OUTSIDE_PART: usize = 8;
+
+/// For so many intervals at most there is memory from the beginning.
+const TOUCHED_MAX: usize = 1 << 16;
+/// No interval of anybody.
+const BLANK: Interval = Interval {
+    kind: Kind::OffCpu { sleep: Sleep::Other, waker: None },
+    thread: Thread { pid: 0, tid: 0, name: String::new() },
+    owner_pid: 0,
+    start_ns: 0,
+    end_ns: 0,
+    unfinished: false,
+    call: None,
+    stack: StackPair { kernel: None, user: None },
+};
 
 /// How much the recorder keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +86,10 @@ impl Recorder {
     /// Empty.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        let intervals = VecDeque::with_capacity(limits.intervals_max.min(1 << 16));
+        // Written to once: what is kept wanders through all of it in the course of hours, and memory of the trap is to be
+        // as large from the beginning.
+        let mut intervals = VecDeque::from(vec![BLANK; limits.intervals_max.min(TOUCHED_MAX)]);
+        intervals.clear();
         Recorder { limits, intervals, stacks: Stacks::new(), newest_ns: 0, pin: None, complete_from_ns: 0, dropped: 0 }
     }
 
@@ -177,8 +194,6 @@ impl Recorder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Sleep, Thread};
-    use crate::stack::StackPair;
 
     fn interval(start_ns: u64, end_ns: u64, stack: StackPair) -> Interval {
         Interval {
