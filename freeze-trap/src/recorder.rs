@@ -86,8 +86,8 @@ impl Recorder {
     /// Empty.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        // Written to once: what is kept wanders through all of it in the course of hours, and memory of the trap is to be
-        // as large from the beginning.
+        // Written to once: in the course of hours, what is kept wanders through all of it, and the trap is to take as
+        // much memory from the beginning.
         let mut intervals = VecDeque::from(vec![BLANK; limits.intervals_max.min(TOUCHED_MAX)]);
         intervals.clear();
         Recorder { limits, intervals, stacks: Stacks::new(), newest_ns: 0, pin: None, complete_from_ns: 0, dropped: 0 }
