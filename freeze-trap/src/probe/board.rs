@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use super::duration::ns;
 use super::lock::LockProbe;
 use super::schedule::Schedule;
+use super::step::{Progress, Step};
 use super::{Answer, Ask, Kind, Probe, Spec};
 use super::{command, heartbeat_file, heartbeat_socket, http, pressure, resp, stalled, tcp};
 use crate::clock::now_ns;
@@ -45,6 +46,8 @@ enum How {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// What the request does. The probe keeps it up to date, without the lock of the rest.
+    progress: Arc<Progress>,
 }
 
 #[derive(Debug)]
@@ -61,10 +64,10 @@ impl Shared {
 }
 
 /// The probe of a specification; `None` for those that are shown intervals.
-fn open(spec: &Spec) -> Result<Option<Box<dyn Probe>>> {
+fn open(spec: &Spec, progress: &Arc<Progress>) -> Result<Option<Box<dyn Probe>>> {
     Ok(Some(match &spec.kind {
         Kind::Http { url, status, insecure, within } => {
-            Box::new(http::Http::new(url.clone(), status.clone(), *insecure, *within))
+            Box::new(http::Http::new(url.clone(), status.clone(), *insecure, *within, progress))
         }
         Kind::Tcp { address, .. } => Box::new(tcp::Tcp::new(address.clone())),
         Kind::Resp { address, .. } => Box::new(resp::Resp::new(address.clone())),
@@ -92,8 +95,11 @@ fn keep_asking(probe: &mut dyn Probe, shared: &Shared, within: Duration) {
             }
             Ok(()) => {
                 let pids = Arc::clone(&state.pids);
+                let progress = &*shared.progress;
+                // Before anybody can look what this one does.
+                progress.set(Step::default());
                 drop(state);
-                let result = probe.ask(&Ask { within, deadline: Instant::now() + within, pids: &pids });
+                let result = probe.ask(&Ask { within, deadline: Instant::now() + within, pids: &pids, progress });
                 state = shared.lock();
                 state.schedule.end(now_ns(), result);
             }
@@ -111,12 +117,13 @@ impl Board {
         for spec in specs {
             let within = spec.within();
             let every_ns = ns(spec.every(every));
-            let probe = open(&spec).with_context(|| format!("probe `{spec}`"))?;
+            let progress = Arc::default();
+            let probe = open(&spec, &progress).with_context(|| format!("probe `{spec}`"))?;
             let how = match (probe, &spec.kind) {
                 (Some(mut probe), _) => {
                     let schedule = Schedule::new(first_ns, every_ns, ns(within));
                     let state = State { schedule, pids: Arc::from([]), ending: false };
-                    let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+                    let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), progress });
                     let theirs = Arc::clone(&shared);
                     let thread = thread::Builder::new()
                         .name("probe".into())
@@ -181,7 +188,7 @@ impl Board {
             match &mut entry.how {
                 How::Asked { shared, .. } => {
                     let mut state = shared.lock();
-                    state.schedule.look(now_ns);
+                    state.schedule.look(now_ns, shared.progress.step());
                     while let Some(answer) = state.schedule.take() {
                         each(index, answer);
                     }

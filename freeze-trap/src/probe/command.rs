@@ -2,7 +2,7 @@
 //!
 //! Invariant: at most one child of a probe at a time; a child that is late is killed with all that it started.
 
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,7 +14,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::{Ask, Failure, Probe, duration};
+use super::step::Step;
+use super::{Ask, Failure, Probe};
 
 /// How often a child is asked whether it has ended, at first and at most.
 const STEP_MS: [u16; 2] = [1, 20];
@@ -37,15 +38,23 @@ pub(crate) enum Ended {
 /// Runs a program whose standard output or standard error may be a pipe, in a process group of its own.
 /// # Errors
 /// It cannot be started.
-pub(crate) fn run(command: &mut Command, deadline: Instant) -> std::io::Result<Ended> {
-    let mut child = command.stdin(Stdio::null()).process_group(0).spawn()?;
+pub(crate) fn run(command: &mut Command, deadline: Instant) -> io::Result<Ended> {
+    attend(start(command)?, deadline)
+}
+
+fn start(command: &mut Command) -> io::Result<Child> {
+    command.stdin(Stdio::null()).process_group(0).spawn()
+}
+
+/// Waits for a child, and reads its pipe.
+fn attend(mut child: Child, deadline: Instant) -> io::Result<Ended> {
     match (child.stdout.take(), child.stderr.take()) {
-        (Some(pipe), _) => attend(child, Some(pipe), deadline),
-        (None, pipe) => attend(child, pipe, deadline),
+        (Some(pipe), _) => attend_with(child, Some(pipe), deadline),
+        (None, pipe) => attend_with(child, pipe, deadline),
     }
 }
 
-fn attend<P: Read + AsFd>(mut child: Child, mut pipe: Option<P>, deadline: Instant) -> std::io::Result<Ended> {
+fn attend_with<P: Read + AsFd>(mut child: Child, mut pipe: Option<P>, deadline: Instant) -> io::Result<Ended> {
     if let Some(pipe) = &pipe {
         fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     }
@@ -130,8 +139,10 @@ impl Probe for Shell {
         }
         let mut command = Command::new("/bin/sh");
         command.args(["-c", &self.line]).stdout(Stdio::null()).stderr(Stdio::piped());
-        match run(&mut command, ask.deadline) {
-            Err(error) => Err(format!("the command cannot be started: {error}").into()),
+        let child = start(&mut command).map_err(|error| format!("the command cannot be started: {error}"))?;
+        ask.progress.set(Step::Command);
+        match attend(child, ask.deadline) {
+            Err(error) => Err(format!("the command cannot be waited for: {error}").into()),
             Ok(Ended::Exit(status, _)) if status.success() => Ok(()),
             Ok(Ended::Exit(status, errors)) => Err(match errors.lines().last() {
                 Some(last) => format!("{status}: {last}").into(),
@@ -139,8 +150,7 @@ impl Probe for Shell {
             }),
             Ok(Ended::Late(left)) => {
                 self.left = left;
-                let within = duration::show(duration::ns(ask.within));
-                Err(format!("the command did not end within {within}").into())
+                Err(ask.late())
             }
         }
     }

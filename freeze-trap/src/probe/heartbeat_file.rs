@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::duration::show;
+use super::step::Step;
 use super::{Ask, Failure, Probe};
 use crate::clock::now_ns;
 
@@ -48,7 +49,8 @@ impl HeartbeatFile {
 }
 
 impl Probe for HeartbeatFile {
-    fn ask(&mut self, _ask: &Ask) -> Result<(), Failure> {
+    fn ask(&mut self, ask: &Ask) -> Result<(), Failure> {
+        ask.progress.set(Step::Files);
         let modified = fs::metadata(&self.path).and_then(|file| file.modified());
         let modified = modified.map_err(|error| format!("{}: {error}", self.path.display()))?;
         let now_ns = now_ns();

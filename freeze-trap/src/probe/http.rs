@@ -3,15 +3,19 @@
 
 use std::io::{self, Read};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::config::Config;
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::time::Duration as Bound;
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::unversioned::transport::{
+    ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector, Transport,
+};
 use ureq::{Agent, Error};
 
+use super::step::{Progress, Step};
 use super::{Ask, Failure, Probe};
 
 /// How much of a body is read: a health check that is longer is no health check.
@@ -31,7 +35,10 @@ pub(super) struct Http {
 /// Looks names up on the thread that asks. The usual resolver starts a thread each time, and leaves it behind if it
 /// hangs.
 #[derive(Debug)]
-struct OnThisThread(DefaultResolver);
+struct OnThisThread {
+    resolver: DefaultResolver,
+    progress: Arc<Progress>,
+}
 
 impl Resolver for OnThisThread {
     fn resolve(
@@ -40,13 +47,38 @@ impl Resolver for OnThisThread {
         config: &Config,
         mut timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, Error> {
+        self.progress.set(Step::Lookup);
         timeout.after = Bound::NotHappening;
-        self.0.resolve(uri, config, timeout)
+        self.resolver.resolve(uri, config, timeout)
+    }
+}
+
+/// Says what comes next, between two connectors.
+#[derive(Debug)]
+struct Next(Arc<Progress>, Step);
+
+impl<In: Transport> Connector<In> for Next {
+    type Out = In;
+
+    fn connect(&self, details: &ConnectionDetails, chained: Option<In>) -> Result<Option<In>, Error> {
+        // To look up the name may have taken all of the time; the connectors would still take a second.
+        if details.timeout.after.is_zero() {
+            return Err(Error::Timeout(details.timeout.reason));
+        }
+        self.0.set(self.1);
+        Ok(chained)
     }
 }
 
 impl Http {
-    pub(super) fn new(url: String, status: RangeInclusive<u16>, insecure: bool, within: Duration) -> Self {
+    /// Leaves word of its steps at `progress`.
+    pub(super) fn new(
+        url: String,
+        status: RangeInclusive<u16>,
+        insecure: bool,
+        within: Duration,
+        progress: &Arc<Progress>,
+    ) -> Self {
         let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).disable_verification(insecure).build();
         let config = Agent::config_builder()
             .timeout_global(Some(within))
@@ -60,7 +92,15 @@ impl Http {
             .max_idle_connections(0)
             .tls_config(tls)
             .build();
-        let agent = Agent::with_parts(config, DefaultConnector::default(), OnThisThread(DefaultResolver::default()));
+        let next = |step| Next(Arc::clone(progress), step);
+        // A request is short: to send it takes no time, wherever it goes.
+        let connector = next(Step::Connect)
+            .chain(TcpConnector::default())
+            .chain(next(Step::Handshake))
+            .chain(RustlsConnector::default())
+            .chain(next(Step::Answer));
+        let resolver = OnThisThread { resolver: DefaultResolver::default(), progress: Arc::clone(progress) };
+        let agent = Agent::with_parts(config, connector, resolver);
         Http { agent, url, status }
     }
 }
@@ -68,10 +108,11 @@ impl Http {
 impl Probe for Http {
     fn ask(&mut self, ask: &Ask) -> Result<(), Failure> {
         let failed = |error: Error| match error {
-            Error::Timeout(_) => ask.late("waiting for the whole answer"),
+            Error::Timeout(_) => ask.late(),
             other => other.to_string().into(),
         };
         let mut response = self.agent.get(&self.url).call().map_err(failed)?;
+        ask.progress.set(Step::Body);
         let status = response.status().as_u16();
         let mut body = response.body_mut().as_reader().take(BODY_BYTES);
         io::copy(&mut body, &mut io::sink()).map_err(|error| failed(Error::from(error)))?;

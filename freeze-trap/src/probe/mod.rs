@@ -16,6 +16,7 @@ mod resp;
 mod schedule;
 mod spec;
 mod stalled;
+mod step;
 mod tcp;
 
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 pub use board::Board;
 pub(crate) use command::{Ended, run};
 pub use spec::{HELP, Kind, LockTime, Resource, Share, Spec};
+use step::Progress;
 
 /// What one request to a probe came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,23 +76,30 @@ struct Ask<'a> {
     deadline: Instant,
     /// The watched processes.
     pids: &'a [i32],
+    /// Where the probe says what it does.
+    progress: &'a Progress,
 }
 
 impl Ask<'_> {
     /// What is left of the time, if anything is.
     fn left(&self) -> Option<Duration> {
-        self.deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+        left(self.deadline)
     }
 
-    /// The failure of one that took too long while it did something.
-    fn late(&self, doing: &str) -> Failure {
-        format!("no answer within {}: {doing}", duration::show(duration::ns(self.within))).into()
+    /// The failure of one that takes too long, the same as if the main loop had counted it.
+    fn late(&self) -> Failure {
+        self.progress.step().late(duration::ns(self.within)).into()
     }
+}
+
+/// What is left of the time until a deadline, if anything is.
+fn left(deadline: Instant) -> Option<Duration> {
+    deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
 }
 
 /// Something that can be asked. It is asked on a thread of its own, which has [`board::STACK_BYTES`] of stack.
 trait Probe: Send {
-    /// Asks once. Whoever implements it takes care that it ends at the deadline, as far as that is possible; what does
-    /// not is counted as failed all the same.
+    /// Asks once, and tells [`Ask::progress`] what it does wherever that may hang. Whoever implements it takes care
+    /// that it ends at the deadline, as far as that is possible; what does not is counted as failed all the same.
     fn ask(&mut self, ask: &Ask) -> Result<(), Failure>;
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::duration::show;
 use super::spec::Resource;
+use super::step::Step;
 use super::{Ask, Failure, Probe};
 use crate::clock::now_ns;
 
@@ -76,7 +77,8 @@ impl Pressure {
 }
 
 impl Probe for Pressure {
-    fn ask(&mut self, _ask: &Ask) -> Result<(), Failure> {
+    fn ask(&mut self, ask: &Ask) -> Result<(), Failure> {
+        ask.progress.set(Step::Files);
         let text = fs::read_to_string(&self.file).map_err(|error| format!("{}: {error}", self.file.display()))?;
         let now_ns = now_ns();
         match total_us(&text, self.full) {

@@ -3,6 +3,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
+use super::step::Step;
 use super::{Ask, Failure, Probe, tcp};
 
 /// The longest answer that is read.
@@ -27,7 +28,7 @@ impl Resp {
 fn line(stream: &mut std::net::TcpStream, ask: &Ask) -> Result<String, Failure> {
     let (mut buffer, mut filled) = ([0; ANSWER_BYTES], 0);
     loop {
-        let Some(left) = ask.left() else { return Err(ask.late("waiting for the answer to PING")) };
+        let Some(left) = ask.left() else { return Err(ask.late()) };
         let read = stream.set_read_timeout(Some(left)).and_then(|()| stream.read(&mut buffer[filled..]));
         match read {
             Ok(0) => break,
@@ -50,9 +51,10 @@ fn is_late(error: &io::Error) -> bool {
 impl Probe for Resp {
     fn ask(&mut self, ask: &Ask) -> Result<(), Failure> {
         let mut stream = tcp::connect(&self.address, ask)?;
-        let Some(left) = ask.left() else { return Err(ask.late("connecting")) };
+        ask.progress.set(Step::Answer);
+        let Some(left) = ask.left() else { return Err(ask.late()) };
         let sent = stream.set_write_timeout(Some(left)).and_then(|()| stream.write_all(b"*1\r\n$4\r\nPING\r\n"));
-        sent.map_err(|error| if is_late(&error) { ask.late("sending PING") } else { error.to_string().into() })?;
+        sent.map_err(|error| if is_late(&error) { ask.late() } else { error.to_string().into() })?;
         let answer = line(&mut stream, ask)?;
         let alive = answer.starts_with(['+', '$']) || ALIVE.iter().any(|start| answer.starts_with(start));
         if alive {

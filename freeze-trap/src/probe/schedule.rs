@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use super::duration::show;
+use super::step::Step;
 use super::{Answer, Failure};
 
 /// How many answers wait to be fetched; the oldest go first. Nobody who fetches them sees so many.
@@ -88,8 +89,8 @@ impl Schedule {
         self.asked.as_ref().is_some_and(|asked| now_ns.saturating_sub(asked.began_ns) > late_ns)
     }
 
-    /// Counts what has had no answer for too long.
-    pub(super) fn look(&mut self, now_ns: u64) {
+    /// Counts what has had no answer for too long; `step` is what the request under way does.
+    pub(super) fn look(&mut self, now_ns: u64, step: Step) {
         let Some(asked) = &mut self.asked else { return };
         let since_ns = now_ns.saturating_sub(asked.began_ns);
         if since_ns < self.within_ns {
@@ -98,12 +99,11 @@ impl Schedule {
         let (slot_ns, first) = (asked.slot_ns, !asked.failed);
         asked.failed = true;
         if first {
-            let what = format!("no answer within {}", show(self.within_ns));
-            self.answer(slot_ns, self.within_ns, Some(what.into()));
+            self.answer(slot_ns, self.within_ns, Some(step.late(self.within_ns).into()));
         }
         while self.next_ns.saturating_add(self.within_ns) <= now_ns {
             let hangs_ns = (self.next_ns + self.within_ns).saturating_sub(slot_ns);
-            let what = format!("no answer within {}: a request hangs for {}", show(self.within_ns), show(hangs_ns));
+            let what = step.late_behind(self.within_ns, hangs_ns);
             self.answer(self.next_ns, self.within_ns, Some(what.into()));
             self.next_ns += self.every_ns;
         }
@@ -125,7 +125,11 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
+    use crate::probe::Ask;
+    use crate::probe::step::Progress;
 
     /// Asked every 100, bound 30.
     fn schedule() -> Schedule {
@@ -142,7 +146,7 @@ mod tests {
         let mut schedule = schedule();
         assert_eq!(schedule.begin(900), Err(100));
         assert_eq!(schedule.begin(1002), Ok(()));
-        schedule.look(1010);
+        schedule.look(1010, Step::Answer);
         schedule.end(1012, Ok(()));
         assert_eq!(schedule.begin(1012), Err(88));
         assert_eq!(schedule.begin(1100), Ok(()));
@@ -154,14 +158,51 @@ mod tests {
     fn a_request_without_an_answer_fails_at_its_bound_and_once() {
         let mut schedule = schedule();
         schedule.begin(1000).unwrap();
-        schedule.look(1029);
+        schedule.look(1029, Step::Answer);
         assert_eq!(answers(&mut schedule), []);
-        schedule.look(1030);
-        schedule.look(1035);
+        schedule.look(1030, Step::Answer);
+        schedule.look(1035, Step::Answer);
         assert_eq!(answers(&mut schedule), [(1000, 30, true)]);
         schedule.end(1050, Ok(()));
         assert_eq!(answers(&mut schedule), []);
         assert!(schedule.asked.is_none());
+    }
+
+    #[test]
+    fn it_makes_no_difference_who_counts_a_request_first() {
+        let within = Duration::from_millis(100);
+        let progress = Progress::default();
+        let ask = Ask { within, deadline: Instant::now() + within, pids: &[], progress: &progress };
+        for step in [Step::Start, Step::Connect, Step::Answer] {
+            progress.set(step);
+            let counted = |by_probe: bool| {
+                let mut schedule = Schedule::new(0, 1, 100_000_000);
+                schedule.begin(0).unwrap();
+                let now_ns = 100_000_000;
+                if by_probe {
+                    schedule.end(now_ns, Err(ask.late()))
+                } else {
+                    schedule.look(now_ns, progress.step())
+                }
+                schedule.take().unwrap()
+            };
+            assert_eq!(counted(true), counted(false));
+            assert_eq!(counted(true).failure, Some(format!("no answer within 100 ms: {step}")));
+        }
+    }
+
+    #[test]
+    fn those_behind_a_request_that_hangs_say_what_it_does() {
+        let mut schedule = Schedule::new(0, 1_000_000_000, 500_000_000);
+        schedule.begin(0).unwrap();
+        schedule.look(500_000_000, Step::Lookup);
+        schedule.look(1_500_000_000, Step::Lookup);
+        let told: Vec<String> = std::iter::from_fn(|| schedule.take()?.failure).collect();
+        let expected = [
+            "no answer within 500 ms: looking up the name",
+            "no answer within 500 ms: a request hangs for 1.5 s, looking up the name",
+        ];
+        assert_eq!(told, expected);
     }
 
     #[test]
@@ -176,9 +217,9 @@ mod tests {
     fn while_a_request_hangs_those_after_it_fail_at_their_own_bounds() {
         let mut schedule = schedule();
         schedule.begin(1000).unwrap();
-        schedule.look(1229);
+        schedule.look(1229, Step::Answer);
         assert_eq!(answers(&mut schedule), [(1000, 30, true), (1100, 30, true)]);
-        schedule.look(1230);
+        schedule.look(1230, Step::Answer);
         assert_eq!(answers(&mut schedule), [(1200, 30, true)]);
         schedule.end(1250, Ok(()));
         assert_eq!(schedule.begin(1250), Err(50));
@@ -191,11 +232,11 @@ mod tests {
     fn a_bound_longer_than_the_interval_leaves_times_out_and_does_not_fail_them_early() {
         let mut schedule = Schedule::new(1000, 100, 250);
         schedule.begin(1000).unwrap();
-        schedule.look(1249);
+        schedule.look(1249, Step::Answer);
         assert_eq!(answers(&mut schedule), []);
         schedule.end(1249, Ok(()));
         schedule.begin(1249).unwrap();
-        schedule.look(1600);
+        schedule.look(1600, Step::Answer);
         // The one of 1200 hangs since 1249; those of 1300 follow, each after 250.
         assert_eq!(answers(&mut schedule), [(1000, 249, false), (1200, 250, true), (1300, 250, true)]);
     }
@@ -223,7 +264,7 @@ mod tests {
     fn answers_that_nobody_fetches_do_not_pile_up() {
         let mut schedule = schedule();
         schedule.begin(1000).unwrap();
-        schedule.look(1000 + 100 * 5000);
+        schedule.look(1000 + 100 * 5000, Step::Answer);
         assert_eq!(answers(&mut schedule).len(), ANSWERS_MAX);
     }
 }

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 
 use super::duration::show;
 use super::spec::Share;
+use super::step::Step;
 use super::{Ask, Failure, Probe};
 use crate::clock::{now_ns, thread_cpu_ns};
 use crate::target::process;
@@ -144,6 +145,7 @@ impl Probe for Stalled {
         if now < self.next_ns {
             return self.found.clone();
         }
+        ask.progress.set(Step::Files);
         let begin_ns = thread_cpu_ns();
         let threads = |pid: &i32| {
             let pid = *pid;
