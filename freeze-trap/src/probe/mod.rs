@@ -1,5 +1,5 @@
 //! Health probes: each asks the watched service, again and again, whether it is well. Started and read by the main loop
-//! through [`Board`]; [`Spec`] reads them from the command line.
+//! through [`Board`]; `syntax` reads them from the command line, as a [`Spec`] each.
 //!
 //! Invariant: a probe that hangs delays nobody, costs no further thread, and has failed as soon as its bound is over.
 
@@ -17,14 +17,16 @@ mod schedule;
 mod spec;
 mod stalled;
 mod step;
+mod syntax;
 mod tcp;
 
 use std::time::{Duration, Instant};
 
 pub use board::Board;
 pub(crate) use command::{Ended, run};
-pub use spec::{HELP, Kind, LockTime, Resource, Share, Spec};
+pub use spec::{Kind, LockTime, Resource, Share, Spec};
 use step::Progress;
+pub use syntax::HELP;
 
 /// What one request to a probe came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
