@@ -1,15 +1,17 @@
 //! `freeze-trap watch`: arms the trap, watches, captures, and ends. Called by `main`.
 //!
-//! `options` is the command line, `run` the main loop, `capture` the trap without its surroundings, `writer` what
-//! happens to a capture then, `maps` when maps are read; `disk`, `state`, `metrics` and `listener` are where results
-//! go.
+//! `options` is the command line, `run` the main loop, `schedule` when it does what, `end` why it ends and with which
+//! status; `capture` is the trap without its surroundings, `writer` what happens to a capture then, `maps` when maps
+//! are read; `disk`, `state`, `metrics` and `listener` are where results go.
 //!
 //! Invariant: the source is armed before the target is started or looked at, and taken down after the last capture has
 //! its names. Nothing here stops or signals the target, but for signals that are passed on to a command.
 
 mod arm;
 pub mod capture;
+mod complaints;
 pub mod disk;
+mod end;
 mod listener;
 mod machine;
 pub mod maps;
@@ -21,6 +23,7 @@ mod restart;
 mod run;
 pub mod running;
 pub mod samples;
+mod schedule;
 mod signals;
 pub mod state;
 mod timeline;
@@ -33,13 +36,15 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 
 use self::capture::{Setting, Trap};
+use self::complaints::Complaints;
 use self::disk::Disk;
 use self::maps::Maps;
 use self::metrics::Metrics;
 use self::options::{Options, USUAL_PROBES};
 use self::own::Limits;
 use self::restart::Restart;
-use self::run::{Run, Schedule};
+use self::run::Run;
+use self::schedule::Schedule;
 use self::signals::Signals;
 use self::state::State;
 use self::writer::Writer;
@@ -65,7 +70,7 @@ pub fn say(text: impl std::fmt::Display) {
 pub const STATUSES: &str = "\
   0    it was ended by a signal, by --for, by --once after a capture, or with the process of --pid
   N    the command of --exec ended with status N, or 128 + N if signal N ended it (without --restart, or after a signal)
-  1    it could not begin, for the reason that is told
+  1    it could not begin, or the capture of --once could not be written, for the reason that is told
   2    the command line is wrong
   3    --once, and it ended without a capture
   128+N  a second signal N ended it at once: a capture under way is lost";
@@ -146,7 +151,7 @@ pub fn watch(options: &Options) -> Result<ExitCode> {
         schedule: Schedule::new(now_ns, options.lasting.map(duration::ns)),
         pids: Vec::new(),
         may_run_already: !is_command,
-        complaints: run::Complaints::default(),
+        complaints: Complaints::default(),
         end: None,
         captured: 0,
     };

@@ -4,25 +4,25 @@
 //! Invariant: nothing in a turn waits for the target, the disk or the network: its maps are read, reports are written,
 //! and probes are asked on threads of their own. What fails is told once, and the watch goes on.
 
-use std::collections::HashSet;
-use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus, exit};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Error, anyhow};
-use nix::sys::signal::Signal;
+use anyhow::anyhow;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::capture::{Facts, Trap};
+use super::complaints::Complaints;
+use super::end::{End, status};
 use super::maps::Maps;
 use super::metrics::Metrics;
-use super::pace::{Begun, Pace};
+use super::pace::Begun;
 use super::restart::Restart;
 use super::running::Runs;
 use super::samples::Sample;
+use super::schedule::{Schedule, TURN_NS};
 use super::signals::{Came, ENDS, Signals};
 use super::state::State;
 use super::writer::{Outcome, Writer};
@@ -35,79 +35,9 @@ use crate::source::Source;
 use crate::target::{self, Ended, Target};
 use crate::trigger::{Event, Onset, Why};
 
-/// How often there is a turn.
-const TURN_NS: u64 = 20_000_000;
-/// How often it is looked which processes there are (and whenever a probe has failed); which intervals are not over,
-/// for the probes that watch mmap_lock; what has been counted. Each takes at most one part in so many of a processor.
-const PROCESSES_NS: u64 = 200_000_000;
-const UNFINISHED_NS: u64 = 100_000_000;
-const COUNTS_NS: u64 = 500_000_000;
-const SHARE: u64 = 50;
-
 /// Signals that come one after the other within this time are one: timeout(1) sends its signal to the trap, and then to
 /// all of its process group.
 const TWICE_NS: u64 = 200_000_000;
-
-/// Why the watch ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// A signal asked for it.
-    Signal(Signal),
-    /// The time of `--for` is over.
-    Time,
-    /// The capture of `--once` is made, or could not be written.
-    Once,
-    /// The target is gone for good.
-    Target(Ended),
-}
-
-/// Things that were told and are not told again.
-#[derive(Debug, Default)]
-pub struct Complaints {
-    told: HashSet<String>,
-}
-
-/// Messages that are remembered.
-const COMPLAINTS_MAX: usize = 100;
-
-impl Complaints {
-    /// Tells something, once.
-    fn tell(&mut self, what: &str, error: &Error) {
-        let text = format!("{what}: {error:#}");
-        if self.told.len() < COMPLAINTS_MAX && self.told.insert(text.clone()) {
-            say(text);
-        }
-    }
-}
-
-/// When what is done.
-#[derive(Debug)]
-pub struct Schedule {
-    started_ns: u64,
-    over_ns: Option<u64>,
-    /// When a signal last asked for the end.
-    signal_ns: Option<u64>,
-    processes: Pace,
-    failures: Pace,
-    unfinished: Pace,
-    counts: Pace,
-}
-
-impl Schedule {
-    /// For a watch that begins at a time and takes so long.
-    #[must_use]
-    pub fn new(now_ns: u64, lasting_ns: Option<u64>) -> Self {
-        Schedule {
-            started_ns: now_ns,
-            over_ns: lasting_ns.map(|lasting_ns| now_ns.saturating_add(lasting_ns)),
-            signal_ns: None,
-            processes: Pace::new(PROCESSES_NS, SHARE),
-            failures: Pace::new(TURN_NS, SHARE),
-            unfinished: Pace::new(UNFINISHED_NS, SHARE),
-            counts: Pace::new(COUNTS_NS, SHARE),
-        }
-    }
-}
 
 /// A watch under way.
 pub struct Run {
@@ -516,18 +446,4 @@ fn suppressed(probe: &str, onset: &Onset, why: Why) {
         Why::Hourly => "frozen, and not captured, as there were enough in the last hour (--captures-per-hour)",
     };
     say(format_args!("{why}: {probe}: {}", onset.found));
-}
-
-/// See [`super::STATUSES`].
-fn status(end: Option<End>, once: bool, captured: u64) -> ExitCode {
-    match end {
-        _ if once && captured > 0 => ExitCode::SUCCESS,
-        Some(End::Once) => ExitCode::FAILURE,
-        _ if once => ExitCode::from(3),
-        Some(End::Target(Ended::Command(status))) => {
-            let code = status.code().or_else(|| Some(128 + status.signal()?));
-            ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
-        }
-        _ => ExitCode::SUCCESS,
-    }
 }
