@@ -9,10 +9,12 @@ use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use freeze_trap::freeze::Freeze;
 use freeze_trap::report::read_json;
-use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::signal::{SigHandler, Signal, kill, killpg, signal};
 use nix::unistd::Pid;
 pub use port::port;
 use tempfile::TempDir;
@@ -58,6 +60,15 @@ impl Trap {
         let printed = File::create(files.path().join("printed")).unwrap();
         command.arg("watch").arg("--directory").arg(&directory).args(options);
         command.stdin(Stdio::null()).stdout(printed).stderr(said).process_group(0);
+        // What was started in the background of a script has some ignored, and whatever it starts.
+        let ends = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
+        let heed = move || {
+            // SAFETY: no handler is installed.
+            ends.iter().try_for_each(|one| unsafe { signal(*one, SigHandler::SigDfl) }.map(drop))?;
+            Ok(())
+        };
+        // SAFETY: signal(2) may be called between fork and exec, and nothing else is done.
+        unsafe { command.pre_exec(heed) };
         Trap { child: command.spawn().expect("the trap starts"), directory, files }
     }
 
@@ -95,9 +106,26 @@ impl Trap {
         kill(Pid::from_raw(self.pid()), signal).unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits for its end. If that does not come, tells what it said and where its threads are.
     pub fn end(&mut self) -> ExitStatus {
-        wait_for("the end of the trap", || self.child.try_wait().unwrap())
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the trap does not end: {}{}", self.said(), self.threads());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Its threads, each with its state and where it is in the kernel, as far as that may be read.
+    fn threads(&self) -> String {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten().flatten();
+        let of = |task: fs::DirEntry| {
+            let read = |name| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+            ["stat", "schedstat", "syscall", "stack"].map(read).concat()
+        };
+        tasks.map(of).collect()
     }
 
     /// Waits for its end, which is to have this status.
