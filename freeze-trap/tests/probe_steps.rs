@@ -9,7 +9,6 @@ mod board;
 mod server;
 
 use std::fs;
-use std::io::Write;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use board::{start, until, until_every};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{Backlog, listen};
-use server::{request, serve, silent};
+use server::{silent, trickling};
 use test_support::skip;
 
 fn says(spec: &str, step: &str) {
@@ -71,16 +70,7 @@ fn a_service_that_does_not_answer() {
 
 #[test]
 fn an_answer_that_does_not_end() {
-    // A byte now and then.
-    let address = serve(|mut stream| {
-        request(&mut stream);
-        let mut sent = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n");
-        while sent.is_ok() {
-            thread::sleep(Duration::from_millis(10));
-            sent = stream.write_all(b".");
-        }
-    });
-    says(&format!("http://{address}/"), "receiving the answer");
+    says(&format!("http://{}/", trickling()), "receiving the answer");
 }
 
 #[test]

@@ -28,7 +28,7 @@ use freeze_trap::probe::{Answer, Board, Spec};
 use freeze_trap::stack::StackPair;
 use lock_trace::Mode;
 use port::port;
-use server::{request, serve, silent};
+use server::{request, serve, silent, trickling};
 use test_support::skip;
 
 /// The first answer. Whoever says nothing about the bound gets one that no busy machine reaches.
@@ -110,19 +110,10 @@ fn http_fails_at_its_bound_wherever_the_answer_stops() {
         thread::sleep(Duration::from_millis(500));
         let _ = stream.write_all(OK.as_bytes());
     });
-    // Its head comes at once, and then a byte now and then.
-    let trickling = serve(|mut stream| {
-        request(&mut stream);
-        let mut sent = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n");
-        while sent.is_ok() {
-            thread::sleep(Duration::from_millis(10));
-            sent = stream.write_all(b".");
-        }
-    });
     // The kernel accepts for it.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let deaf = listener.local_addr().expect("it has one").to_string();
-    for address in [late, trickling, silent(), deaf] {
+    for address in [late, trickling(), silent(), deaf] {
         let answer = fails(&format!("http://{address}/,within=100ms"), "no answer within 100 ms: ");
         assert_eq!(answer.took_ns, 100_000_000);
     }
