@@ -6,7 +6,7 @@ use allocator_bench::contender::Contender;
 use allocator_bench::counts::Counts;
 use allocator_bench::latency::{Call, Latencies, Latency};
 use allocator_bench::sample::Sample;
-use allocator_bench::summary::{geometric_mean, median};
+use allocator_bench::summary::{geometric_mean, median, median_ratio};
 
 use super::launch::Failure;
 
@@ -125,23 +125,32 @@ impl Results {
         Self { rows, contenders, cells, startup: Vec::new() }
     }
 
-    /// Median wall time of antifreeze over that of the fastest other allocator.
-    pub fn ratio_to_best_peer(&self, row: usize) -> Option<f64> {
-        let (mut own_ns, mut best_ns) = (None, None::<u64>);
-        for (contender, cell) in self.contenders.iter().zip(&self.cells[row]) {
-            let Some(wall_ns) = cell.wall_ns() else { continue };
-            match contender {
-                Contender::Antifreeze => own_ns = Some(wall_ns),
-                _ => best_ns = Some(best_ns.map_or(wall_ns, |best_ns| best_ns.min(wall_ns))),
-            }
+    /// Wall time of one contender over that of another: the median of the ratios within each round. What disturbs the
+    /// machine lasts longer than a row takes, so the two runs of a round suffer alike, and those of two rounds do not.
+    fn time_ratio(&self, row: usize, contender: usize, base: usize) -> Option<f64> {
+        let [cell, base] = [contender, base].map(|index| &self.cells[row][index]);
+        if cell.failure.is_some() || base.failure.is_some() {
+            return None;
         }
-        Some(own_ns? as f64 / best_ns? as f64)
+        median_ratio(cell.samples.iter().zip(&base.samples).map(|(sample, base)| (sample.wall_ns, base.wall_ns)))
     }
 
-    /// A figure of a contender over that of antifreeze, in one row.
-    pub fn ratio_to_own(&self, row: usize, contender: usize, figure: impl Fn(&Cell) -> Option<u64>) -> Option<f64> {
-        let own = figure(&self.cells[row][self.position(Contender::Antifreeze)?])?;
-        Some(figure(&self.cells[row][contender])? as f64 / own as f64)
+    /// Wall time of antifreeze over that of the fastest other allocator: the greatest of its ratios to them.
+    pub fn ratio_to_best_peer(&self, row: usize) -> Option<f64> {
+        let own = self.position(Contender::Antifreeze)?;
+        let peers = (0..self.contenders.len()).filter(|&peer| peer != own);
+        peers.filter_map(|peer| self.time_ratio(row, own, peer)).max_by(f64::total_cmp)
+    }
+
+    /// Wall time of a contender over that of antifreeze, in one row.
+    pub fn time_to_own(&self, row: usize, contender: usize) -> Option<f64> {
+        self.time_ratio(row, contender, self.position(Contender::Antifreeze)?)
+    }
+
+    /// Peak memory of a contender over that of antifreeze, in one row.
+    pub fn memory_to_own(&self, row: usize, contender: usize) -> Option<f64> {
+        let own_kib = self.cells[row][self.position(Contender::Antifreeze)?].peak_rss_kib()?;
+        Some(self.cells[row][contender].peak_rss_kib()? as f64 / own_kib as f64)
     }
 
     /// The column of a contender.
@@ -205,15 +214,24 @@ mod tests {
     }
 
     #[test]
-    fn ratios_compare_medians() {
-        let mut results = results([&[30, 10, 20], &[50, 50, 50], &[8, 8, 900], &[16, 16, 16]]);
-        assert_eq!(results.ratio_to_best_peer(0), Some(2.5));
-        assert_eq!(results.ratio_to_own(0, 1, Cell::peak_rss_kib), Some(2.5));
+    fn times_are_compared_within_rounds() {
+        // The second round disturbed all but jemalloc, which stumbled in the first one.
+        let mut results = results([&[20, 90, 30], &[50, 250, 50], &[900, 9, 15], &[16, 72, 24]]);
+        assert_eq!(results.ratio_to_best_peer(0), Some(2.0), "to jemalloc: 20 / 900, 10 and 2");
+        assert_eq!(results.time_to_own(0, 1), Some(2.5), "and 2.8, 1.7");
         results.cells[0][2].failure = failed();
         assert_eq!(results.ratio_to_best_peer(0), Some(1.25));
-        assert_eq!(results.ratio_to_own(0, 2, Cell::wall_ns), None);
+        assert_eq!(results.time_to_own(0, 2), None);
         results.cells[0][0].samples.clear();
         assert_eq!(results.ratio_to_best_peer(0), None);
+    }
+
+    #[test]
+    fn memory_is_compared_by_medians() {
+        let mut results = results([&[30, 10, 20], &[50, 50, 10], &[8], &[16]]);
+        assert_eq!(results.memory_to_own(0, 1), Some(2.5));
+        results.cells[0][2].failure = failed();
+        assert_eq!(results.memory_to_own(0, 2), None);
     }
 
     #[test]

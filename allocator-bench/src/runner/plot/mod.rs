@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::record::Record;
-use super::results::Cell;
+use super::results::Results;
 
 /// Draws every plot for which the record has figures; gives their paths.
 ///
@@ -22,13 +22,13 @@ pub fn draw(record: &Record, record_path: &Path) -> Result<Vec<PathBuf>> {
         title: "Time of each allocator relative to antifreeze",
         better: "faster than antifreeze",
         worse: "slower than antifreeze",
-        figure: Cell::wall_ns,
+        ratio: Results::time_to_own,
     };
     let memory = ratios::Plot {
         title: "Peak resident memory of each allocator relative to antifreeze",
         better: "less than antifreeze",
         worse: "more than antifreeze",
-        figure: Cell::peak_rss_kib,
+        ratio: Results::memory_to_own,
     };
     let plots = [
         ("time", time.draw(&record.results, &caption)?),

@@ -7,7 +7,7 @@ use plotters::prelude::*;
 use super::style::{Anchor, Area, GRID, GROUND, HEAD_PX, INK, LABEL_PX, PALE_INK, colour, head, write};
 use allocator_bench::contender::Contender;
 
-use crate::runner::results::{Cell, Results, threads_text};
+use crate::runner::results::{Results, threads_text};
 
 const NAMES_PX: i32 = 150;
 const PANEL_PX: i32 = 380;
@@ -30,7 +30,8 @@ pub(super) struct Plot {
     pub(super) better: &'static str,
     /// What a bar to the right means.
     pub(super) worse: &'static str,
-    pub(super) figure: fn(&Cell) -> Option<u64>,
+    /// The ratio of a contender to antifreeze, in one row.
+    pub(super) ratio: fn(&Results, usize, usize) -> Option<f64>,
 }
 
 /// The ratios of one row, by contender.
@@ -92,7 +93,7 @@ impl Plot {
     fn groups(&self, results: &Results) -> Vec<Group> {
         let ratios_of = |row: usize| {
             let ratio = |(index, &contender): (usize, &Contender)| {
-                let ratio = results.ratio_to_own(row, index, self.figure)?;
+                let ratio = (self.ratio)(results, row, index)?;
                 (contender != Contender::Antifreeze).then_some((contender, ratio))
             };
             results.contenders.iter().enumerate().filter_map(ratio).collect::<Vec<_>>()
