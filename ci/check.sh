@@ -6,7 +6,7 @@ echo "== format"
 cargo fmt --all --check
 echo "== clippy"
 cargo clippy --workspace --all-targets -- -D warnings
-cargo clippy -p antifreeze --all-targets --features metrics,metrics-http -- -D warnings
-cargo clippy -p allocator-bench --all-targets --features bench-internals -- -D warnings
+features=antifreeze/metrics,antifreeze/metrics-http
+cargo clippy --workspace --all-targets --features "$features,allocator-bench/bench-internals" -- -D warnings
 echo "== docs"
-RUSTDOCFLAGS="-D warnings" cargo doc --workspace --features antifreeze/metrics,antifreeze/metrics-http --no-deps --document-private-items
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --features "$features" --no-deps --document-private-items

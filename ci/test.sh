@@ -7,18 +7,21 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 status=0
 cargo test --workspace --no-fail-fast 2>&1 | tee "$log" || status=$?
-cargo test -p antifreeze --features metrics,metrics-http --lib metrics 2>&1 | tee -a "$log" || status=$?
+features=metrics,metrics-http
+cargo test -p antifreeze --features "$features" --lib metrics 2>&1 | tee -a "$log" || status=$?
 echo "== every peer"
 if command -v c++ >/dev/null; then
-    cargo test -p allocator-bench --features all-peers --test workloads 2>&1 | tee -a "$log" || status=$?
+    # They are to play, not to be fast; all of the workspace, so that the peers above are not built once more.
+    CXXFLAGS="-O0 -g0" cargo test --workspace --features allocator-bench/all-peers --test workloads 2>&1 |
+        tee -a "$log" || status=$?
 else
     echo "skipped: no C++ compiler for the peers that are written in C++" | tee -a "$log"
 fi
-cargo build -p antifreeze --examples --features metrics-http || status=$?
+cargo build -p antifreeze --examples --features "$features" || status=$?
 echo "== examples"
 for example in "five_lines" "prewarm" "metrics -- --once"; do
     # shellcheck disable=SC2086
-    timeout 120 cargo run -q -p antifreeze --features metrics-http --example $example 2>&1 | tee -a "$log" || status=$?
+    timeout 120 cargo run -q -p antifreeze --features "$features" --example $example 2>&1 | tee -a "$log" || status=$?
 done
 echo "== summary"
 grep -E '^test result:' "$log" || true

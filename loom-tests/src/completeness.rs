@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use crate::atomic::{AtomicU32, Ordering};
-use crate::explore::{explore, spawn};
+use crate::explore::{alone, explore, spawn};
 use crate::table::MUTANTS;
 
 fn path(in_project: &str) -> PathBuf {
@@ -63,7 +63,7 @@ fn the_document_names_exactly_the_mutants_there_are() {
     assert_eq!(named, mutants());
 }
 
-/// What `model` can give.
+/// What `model` can give. For tests that are [`alone`]: elsewhere, another process would see it.
 fn outcomes<T: Ord + Send + 'static>(model: fn() -> T) -> BTreeSet<T> {
     let outcomes = Arc::new(Mutex::new(BTreeSet::new()));
     let seen = outcomes.clone();
@@ -71,42 +71,48 @@ fn outcomes<T: Ord + Send + 'static>(model: fn() -> T) -> BTreeSet<T> {
         let outcome = model();
         seen.lock().unwrap().insert(outcome);
     });
-    Arc::into_inner(outcomes).unwrap().into_inner().unwrap()
+    let outcomes = Arc::into_inner(outcomes).unwrap().into_inner().unwrap();
+    assert!(!outcomes.is_empty(), "the model has not run in this process");
+    outcomes
 }
 
 #[test]
 fn a_load_before_a_store_hides_no_interleaving() {
-    // https://github.com/tokio-rs/loom/issues/392
-    let seen = outcomes(|| {
-        let flag = Arc::new(AtomicU32::new(0));
-        let setter = spawn(&flag, |flag| {
-            flag.load(Ordering::Relaxed);
-            flag.store(1, Ordering::Relaxed);
+    alone(|| {
+        // https://github.com/tokio-rs/loom/issues/392
+        let seen = outcomes(|| {
+            let flag = Arc::new(AtomicU32::new(0));
+            let setter = spawn(&flag, |flag| {
+                flag.load(Ordering::Relaxed);
+                flag.store(1, Ordering::Relaxed);
+            });
+            let value = flag.load(Ordering::Relaxed);
+            setter.join().unwrap();
+            value
         });
-        let value = flag.load(Ordering::Relaxed);
-        setter.join().unwrap();
-        value
+        assert_eq!(seen, BTreeSet::from([0, 1]));
     });
-    assert_eq!(seen, BTreeSet::from([0, 1]));
 }
 
 #[test]
 fn a_load_that_nobody_needs_changes_no_outcome() {
-    // https://github.com/tokio-rs/loom/issues/166
-    fn entry(with_load: bool) -> (u32, u32) {
-        let entry = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
-        let writer = spawn(&entry, move |[key, value]| {
-            key.store(1, Ordering::SeqCst);
-            value.store(1, Ordering::SeqCst);
-            value.store(0, Ordering::SeqCst);
-            if with_load {
-                key.load(Ordering::SeqCst);
-            }
-            key.store(0, Ordering::SeqCst);
-        });
-        let reader = spawn(&entry, |[key, value]| (value.load(Ordering::SeqCst), key.load(Ordering::SeqCst)));
-        writer.join().unwrap();
-        reader.join().unwrap()
-    }
-    assert_eq!(outcomes(|| entry(false)), outcomes(|| entry(true)));
+    alone(|| {
+        // https://github.com/tokio-rs/loom/issues/166
+        fn entry(with_load: bool) -> (u32, u32) {
+            let entry = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
+            let writer = spawn(&entry, move |[key, value]| {
+                key.store(1, Ordering::SeqCst);
+                value.store(1, Ordering::SeqCst);
+                value.store(0, Ordering::SeqCst);
+                if with_load {
+                    key.load(Ordering::SeqCst);
+                }
+                key.store(0, Ordering::SeqCst);
+            });
+            let reader = spawn(&entry, |[key, value]| (value.load(Ordering::SeqCst), key.load(Ordering::SeqCst)));
+            writer.join().unwrap();
+            reader.join().unwrap()
+        }
+        assert_eq!(outcomes(|| entry(false)), outcomes(|| entry(true)));
+    });
 }

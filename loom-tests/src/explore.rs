@@ -1,8 +1,11 @@
 //! Runs models, and makes sure that mutants fail them.
 
 use std::cell::Cell;
+use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
 use std::sync::{Arc, Once};
+use std::thread;
 
 use loom::cell::UnsafeCell;
 use loom::thread::JoinHandle;
@@ -31,16 +34,39 @@ impl<T: Copy> Memory<T> {
     }
 }
 
+/// Tells a process that it has one test to run, on one thread.
+const ALONE: &str = "LOOM_TESTS_ALONE";
+
+/// Runs the test that calls this in a process of its own, where `body` is all that happens. For every thread of every
+/// interleaving loom maps a stack and unmaps it, which interrupts the processors of all other threads of a process:
+/// tests side by side in one take three times as long.
+pub(crate) fn alone(body: impl FnOnce()) {
+    if env::var_os(ALONE).is_some() {
+        return body();
+    }
+    // The name of the thread is that of its test, or `main` where there is one thread for all.
+    let thread = thread::current();
+    let Some(test) = thread.name().filter(|name| *name != "main") else { return body() };
+    let program = env::current_exe().expect("the kernel knows what it runs");
+    let run = Command::new(program).args(["--exact", test, "--test-threads=1"]).env(ALONE, "").output();
+    let output = run.expect("a program that runs can be started");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let has_passed = output.status.success() && said.contains("test result: ok. 1 passed");
+    assert!(has_passed, "{}\n{said}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+}
+
 /// Runs `model` in every interleaving.
 pub(crate) fn explore(model: impl Fn() + Send + Sync + 'static) {
-    loom::model::Builder::new().check(model);
+    alone(|| loom::model::Builder::new().check(model));
 }
 
 /// Runs `model` in every interleaving in which at most `preemptions` times a thread is stopped that could go on.
 pub(crate) fn explore_bounded(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(model);
+    alone(|| {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(preemptions);
+        builder.check(model);
+    });
 }
 
 /// Starts a thread of the model.
@@ -88,12 +114,16 @@ const ENDLESS: &str = "Model exceeded maximum number of branches";
 
 /// Runs `model` over a mutant and makes sure that an assertion of it fails, or that memory is touched out of order.
 pub(crate) fn assert_caught(model: fn()) {
-    let Some(message) = panic_of(model) else { panic!("the model passes over the mutant") };
-    assert!(!message.contains(ENDLESS), "the model does not end over the mutant, which shows no fault of its own");
+    alone(|| {
+        let Some(message) = panic_of(model) else { panic!("the model passes over the mutant") };
+        assert!(!message.contains(ENDLESS), "the model does not end over the mutant, which shows no fault of its own");
+    });
 }
 
 /// Runs `model` over a mutant and makes sure that it does not end.
 pub(crate) fn assert_endless(model: fn()) {
-    let Some(message) = panic_of(model) else { panic!("the model passes over the mutant") };
-    assert!(message.contains(ENDLESS), "the mutant fails otherwise: {message}");
+    alone(|| {
+        let Some(message) = panic_of(model) else { panic!("the model passes over the mutant") };
+        assert!(message.contains(ENDLESS), "the mutant fails otherwise: {message}");
+    });
 }
