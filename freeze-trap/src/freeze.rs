@@ -101,7 +101,7 @@ pub struct Target {
 pub struct Trigger {
     /// The probe, as on the command line.
     pub probe: String,
-    /// What it found, such as `no answer within 500 ms`.
+    /// What it found, such as `status 503`.
     pub found: String,
     /// How many failures in a row it took.
     pub failures: u32,

@@ -255,7 +255,7 @@ pub fn freeze(cause: Cause) -> Freeze {
         target: Target { name: "unit index.service".into(), processes: vec![(PID, "index-server".into())] },
         trigger: Trigger {
             probe: "http://127.0.0.1:8080/health".into(),
-            found: "no answer within 500 ms".into(),
+            found: "no answer within 500 ms: waiting for the answer".into(),
             failures: 2,
         },
         window: Window {
@@ -317,7 +317,7 @@ fn memory(at_ns: u64, resident_bytes: u64) -> MemoryPoint {
 fn probes() -> Vec<ProbeLine> {
     let seconds = || (START_NS..END_NS).step_by(1_000 * MS as usize);
     let http = seconds().map(|at_ns| match (FROZEN_NS..RECOVERED_NS).contains(&at_ns) {
-        true => (at_ns, 500 * MS, Some("no answer within 500 ms".to_owned())),
+        true => (at_ns, 500 * MS, Some("no answer within 500 ms: waiting for the answer".to_owned())),
         false => (at_ns, 2 * MS + at_ns % 7 * 400_000, None),
     });
     let tcp = seconds().map(|at_ns| (at_ns, 90_000 + at_ns / MS % 9 * 10_000, None));
