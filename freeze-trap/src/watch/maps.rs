@@ -12,6 +12,7 @@ use std::thread;
 use anyhow::{Context, Result};
 
 use crate::clock::now_ns;
+use crate::quantity;
 use crate::symbols::MapsCache;
 
 /// How long after a process was first seen, or has executed another program, its maps are read: it is mapped piece by
@@ -23,7 +24,7 @@ const AGAIN_NS: u64 = 60_000_000_000;
 const ENDED_MAX: usize = 64;
 /// Requests that wait. One that finds no room is made again.
 const REQUESTS_MAX: usize = 64;
-/// A read that takes longer waits for the lock.
+/// A read that takes longer is told.
 const STUCK_NS: u64 = 1_000_000_000;
 
 /// What is known, shared with the thread that reads and the one that gives names.
@@ -182,15 +183,19 @@ impl Maps {
         self.gate.lock().is_open = false;
     }
 
-    /// A process whose maps are being read for more than a second, and for how long; each time once.
-    pub fn stuck(&mut self, now_ns: u64) -> Option<(i32, u64)> {
+    /// What is to be told of maps that are being read for more than a second; each time once. What holds the read up is
+    /// not known: it takes mmap_lock, then reads the unwinding tables of the files, and needs a processor for both.
+    pub fn stuck(&mut self, now_ns: u64) -> Option<String> {
         let reading = self.gate.lock().reading?;
         let lasts_ns = now_ns.saturating_sub(reading.1);
         if lasts_ns < STUCK_NS || self.told == Some(reading) {
             return None;
         }
         self.told = Some(reading);
-        Some((reading.0, lasts_ns))
+        let (pid, lasts) = (reading.0, quantity::time(lasts_ns));
+        Some(format!(
+            "reading the maps of process {pid} takes {lasts} already: its mmap_lock is held, or disk or processor are busy"
+        ))
     }
 
     /// Asks for the maps that are due. To be called while the service is well.
@@ -238,10 +243,13 @@ mod tests {
         assert_eq!(maps.stuck(STUCK_NS), None);
         maps.gate.set(|state| state.reading = Some((7, 1000)));
         assert_eq!(maps.stuck(STUCK_NS), None, "it is not long enough");
-        assert_eq!(maps.stuck(STUCK_NS + 1500), Some((7, STUCK_NS + 500)));
+        let told = maps.stuck(STUCK_NS + 1500).unwrap();
+        assert!(told.contains("process 7 takes 1.0 s already"), "{told}");
+        // All that the thread may wait for.
+        assert!(["mmap_lock", "disk", "processor"].iter().all(|cause| told.contains(cause)), "{told}");
         assert_eq!(maps.stuck(STUCK_NS * 2), None);
         maps.gate.set(|state| state.reading = Some((7, 3000)));
-        assert_eq!(maps.stuck(STUCK_NS * 3), Some((7, STUCK_NS * 3 - 3000)));
+        assert!(maps.stuck(STUCK_NS * 3).unwrap().contains("takes 3.0 s"));
     }
 
     #[test]

@@ -168,9 +168,8 @@ impl Run {
 
     /// Reads maps while the service is well; before a probe fails, its answer is late.
     fn look_at_maps(&mut self, now_ns: u64) {
-        if let Some((pid, lasts_ns)) = self.maps.stuck(now_ns) {
-            let lasts = quantity::time(lasts_ns);
-            say(format_args!("reading the maps of process {pid} takes {lasts} already: its mmap_lock is held"));
+        if let Some(text) = self.maps.stuck(now_ns) {
+            say(text);
         }
         if !self.trap.is_calm(now_ns) || self.board.is_late(now_ns) {
             self.maps.hold();
