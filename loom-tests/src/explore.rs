@@ -39,7 +39,7 @@ const ALONE: &str = "LOOM_TESTS_ALONE";
 
 /// Runs the test that calls this in a process of its own, where `body` is all that happens. For every thread of every
 /// interleaving loom maps a stack and unmaps it, which interrupts the processors of all other threads of a process:
-/// tests side by side in one take three times as long.
+/// tests side by side in one take more than twice as long.
 pub(crate) fn alone(body: impl FnOnce()) {
     if env::var_os(ALONE).is_some() {
         return body();
