@@ -127,8 +127,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     mutant(
         "remote_free",
         "push_counts_what_was_there_before",
-        "Ok(_) if state == POOLED => return Push::Pooled((count >> COUNT_SHIFT) as u32),",
-        "Ok(_) if state == POOLED => return Push::Pooled(chain_of(word).map_or(0, |list| list.count)),",
+        "Ok(_) if new & POOLED != 0 => return Push::Pooled((new >> COUNT_SHIFT) as u32),",
+        "Ok(_) if new & POOLED != 0 => return Push::Pooled(chain_of(word).map_or(0, |list| list.count)),",
         "a_free_to_a_pooled_slab_learns_how_many_blocks_wait",
     ),
     mutant(

@@ -36,7 +36,7 @@ impl Slab {
     }
 
     fn free(&self, block: Place) -> Push {
-        self.remote.push(Chain { head: block, count: 1 }, |next| self.blocks[block as usize].set(next))
+        self.remote.push(Chain { head: block, count: 1 }, |next| self.blocks[block].set(next))
     }
 
     /// The blocks on the list, in its order; they are the caller's then, and written to.
@@ -45,8 +45,8 @@ impl Slab {
         let mut taken = Vec::new();
         let mut next = Some(chain.head);
         while let Some(block) = next {
-            next = self.blocks[block as usize].get();
-            self.blocks[block as usize].set(None);
+            next = self.blocks[block].get();
+            self.blocks[block].set(None);
             taken.push(block);
         }
         assert_eq!(taken.len(), chain.count as usize, "the count is that of the list");

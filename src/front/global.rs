@@ -271,8 +271,12 @@ unsafe impl GlobalAlloc for Antifreeze {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if layout.align() > BLOCK_ALIGN_BYTES {
+            // As in `alloc`.
+            return self.allocate_zeroed_uncommon(layout);
+        }
         let heap = tls::heap();
-        if let Some(class) = Class::common(layout.size(), layout.align())
+        if let Some(class) = Class::common(layout.size(), BLOCK_ALIGN_BYTES)
             && let Some(block) = heap.pop(class)
         {
             return allocate::zeroed(heap, class, block, layout.size());

@@ -35,7 +35,7 @@ const POOLED: u64 = 2 << STATE_SHIFT;
 const STATE_MASK: u64 = 3 << STATE_SHIFT;
 
 /// The place of a block in its slab; the caller chooses the unit. At most 2^20 - 2.
-pub(crate) type Place = u32;
+pub(crate) type Place = usize;
 
 /// A list of freed blocks, linked through the blocks by the threads that pushed them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,8 +102,8 @@ impl RemoteFree {
         // Relaxed: a stale value fails the exchange.
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
-            let state = word & STATE_MASK;
-            if state == FULL {
+            // A state is one bit or none.
+            if word & FULL != 0 {
                 // Acquire: pairs with the Release in `detach`; we see the slab as its last owner left it.
                 match self.word.compare_exchange_weak(word, OWNED, Ordering::Acquire, Ordering::Relaxed) {
                     Ok(_) => return Push::Adopted,
@@ -112,13 +112,12 @@ impl RemoteFree {
                 continue;
             }
             link(chain_of(word).map(|list| list.head));
-            let count = (word & !STATE_MASK & !PLACE_MASK) + u64::from(chain.count) * ONE_BLOCK;
-            let new = state | count | (u64::from(chain.head) + 1);
+            let new = (word & !PLACE_MASK) + u64::from(chain.count) * ONE_BLOCK + (chain.head as u64 + 1);
             // AcqRel. Release: pairs with the Acquire in `take` and `count`; the taker sees the links and that our use
             // of the blocks is over. Acquire: pairs with the Release in `pool`; who is told `Pooled` sees what was
             // noted before. Relaxed on failure: tried again.
             match self.word.compare_exchange_weak(word, new, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) if state == POOLED => return Push::Pooled((count >> COUNT_SHIFT) as u32),
+                Ok(_) if new & POOLED != 0 => return Push::Pooled((new >> COUNT_SHIFT) as u32),
                 Ok(_) => return Push::Listed,
                 Err(now) => word = now,
             }

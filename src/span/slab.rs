@@ -535,11 +535,11 @@ impl Slab {
 
     /// A block's place for the shared word: its offset in units of 16 bytes.
     pub(crate) fn place_of(&self, block: usize) -> Place {
-        ((block - self.base.get()) / BLOCK_ALIGN_BYTES) as Place
+        (block - self.base.get()) / BLOCK_ALIGN_BYTES
     }
 
     fn block_at(&self, place: Place) -> usize {
-        self.base.get() + place as usize * BLOCK_ALIGN_BYTES
+        self.base.get() + place * BLOCK_ALIGN_BYTES
     }
 
     /// The block at a place, or the end mark: what a link that goes on there leads to.

@@ -5,24 +5,24 @@ use std::thread;
 use std::vec::Vec;
 
 use super::{Numbers, THREADS};
-use crate::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::lockfree::remote_free::{Chain, Place, Push, RemoteFree};
 
-const END: u32 = u32::MAX;
+const END: usize = usize::MAX;
 
 struct Slab {
     remote: RemoteFree,
-    links: Vec<AtomicU32>,
+    links: Vec<AtomicUsize>,
 }
 
 impl Slab {
     fn new(blocks: usize) -> Self {
-        let links = (0..blocks).map(|_| AtomicU32::new(END)).collect();
+        let links = (0..blocks).map(|_| AtomicUsize::new(END)).collect();
         Slab { remote: RemoteFree::from_word(AtomicU64::new(0)), links }
     }
 
     fn free(&self, block: Place) -> Push {
-        let link = |next: Option<Place>| self.links[block as usize].store(next.unwrap_or(END), Ordering::Relaxed);
+        let link = |next: Option<Place>| self.links[block].store(next.unwrap_or(END), Ordering::Relaxed);
         self.remote.push(Chain { head: block, count: 1 }, link)
     }
 
@@ -32,7 +32,7 @@ impl Slab {
         let mut next = chain.head;
         while next != END {
             taken.push(next);
-            next = self.links[next as usize].load(Ordering::Relaxed);
+            next = self.links[next].load(Ordering::Relaxed);
         }
         assert_eq!(taken.len(), chain.count as usize);
         taken
@@ -131,13 +131,13 @@ fn no_block_is_lost_between_frees_full_slabs_and_pooled_ones() {
                     // The first one owns the slab at the start; later whoever adopts it.
                     let mut owner = thread == 0;
                     for block in (thread..BLOCKS).step_by(THREADS) {
-                        match slab.free(block as Place) {
+                        match slab.free(block) {
                             Push::Listed => {}
                             Push::Pooled(_) => panic!("nobody pools it"),
                             Push::Adopted => {
                                 assert!(!owner, "one owner at a time");
                                 owner = true;
-                                found.push(block as Place);
+                                found.push(block);
                             }
                         }
                         if owner && numbers.below(4) == 0 {
