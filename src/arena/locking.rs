@@ -1,9 +1,10 @@
 //! Locked memory: sees to it that the kernel locks pages of a reservation when they are touched, not all at once when
 //! they are committed, which for 64 MiB took 180 ms with mmap_lock held for writing. Called by whoever commits.
 //!
-//! Invariant: every commit of a reservation goes through here, and whoever commits more than is needed has asked before
-//! whether that brings pages into memory. What could not be known beforehand (a second `mlockall`, a `/proc` that is
-//! not there) is learned from the last page of a step, so that it happens once.
+//! Invariant: every commit of a reservation but those at its start, right after `begin` has looked, goes through here,
+//! and whoever commits more than is needed has asked before whether that brings pages into memory. What could not be
+//! known beforehand (a second `mlockall`, a `/proc` that is not there) is learned from the last page of a step, so that
+//! it happens once.
 //!
 //! | state | meaning | goes to |
 //! |---|---|---|
@@ -41,26 +42,17 @@ impl Locking {
         Locking { base: NonNull::dangling(), bytes: 0, state: AtomicU32::new(UNLOCKED) }
     }
 
-    /// For the reservation of `bytes` at `base`, of which nothing is committed: commits `start_bytes` at `start`, and
-    /// learns by it whether the process has had all future memory locked.
+    /// For the reservation of `bytes` at `base`, nothing of which is committed or touched: looks whether the process
+    /// has had all future memory locked, and sees to that. One system call if it has not.
     /// # Safety
-    /// As [`Kernel::commit`], in an untouched reservation of ours.
-    /// # Errors
-    /// As [`Os::commit`].
-    pub(crate) unsafe fn begin<O: Os>(
-        kernel: &Kernel<O>,
-        (base, bytes): (NonNull<u8>, usize),
-        start: NonNull<u8>,
-        start_bytes: usize,
-    ) -> Result<Self, OsError> {
+    /// It is a reservation of ours, whole.
+    pub(crate) unsafe fn begin<O: Os>(kernel: &Kernel<O>, base: NonNull<u8>, bytes: usize) -> Self {
         let locking = Locking { base, bytes, state: AtomicU32::new(UNLOCKED) };
         // SAFETY: the caller's promise.
-        unsafe { kernel.commit(start, start_bytes, By::Application) }?;
-        // Nobody has touched it.
-        if kernel.os().is_resident(start) {
+        if unsafe { kernel.os().is_locked(base) } {
             locking.lock_on_fault(kernel, By::Application);
         }
-        Ok(locking)
+        locking
     }
 
     /// Before a step of `bytes`: whether it may be taken where less is needed. One that was refused lately is not going

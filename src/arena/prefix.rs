@@ -11,7 +11,7 @@ use super::locking::Locking;
 use super::refusal::Refusal;
 use crate::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::limits::{CHUNK_BYTES, SLICE_BYTES, STEP_BYTES_MIN, STEP_YIELDS_MAX};
-use crate::os::{Kernel, Os};
+use crate::os::{Kernel, Os, OsError};
 use crate::stats::counters::By;
 
 /// How much to commit in all where `have` bytes are committed: `first` to begin with, then `growth` times as much each
@@ -99,11 +99,13 @@ impl Prefix {
         self.committed.load(Ordering::Acquire)
     }
 
-    /// At start: commits exactly the first `bytes`, or the whole region if it is smaller. `false` if the kernel
-    /// refuses.
+    /// At start, right after [`Locking::begin`]: commits exactly the first `bytes`, or the whole region if it is
+    /// smaller. `false` if the kernel refuses.
     pub(crate) fn commit_first<O: Os>(&self, kernel: &Kernel<O>, bytes: usize) -> bool {
         let (have, target) = (self.committed_bytes(), bytes.min(self.bytes_max));
-        target <= have || self.commit(kernel, have, target, By::Application)
+        // SAFETY: the range is reserved by us and untouched.
+        target <= have
+            || self.commit(kernel, have, target, |start, bytes| unsafe { kernel.commit(start, bytes, By::Application) })
     }
 
     /// Whether the next step should be taken ahead of need, where the first `used` bytes are in use.
@@ -196,7 +198,10 @@ impl Prefix {
         let mut next = Some(step);
         while let Some(target) = next {
             if !self.refusal.covers(now, target - have) {
-                if self.commit(kernel, have, target, by) {
+                // SAFETY: the range is reserved by us and untouched; what another thread committed meanwhile stays as
+                // it is, as committing again does no harm.
+                let commit = |start, bytes| unsafe { self.locking.commit(kernel, start, bytes, by) };
+                if self.commit(kernel, have, target, commit) {
                     return true;
                 }
                 self.refusal.note(now, target - have);
@@ -206,13 +211,17 @@ impl Prefix {
         false
     }
 
-    /// Commits from byte `have` to byte `target`, where `have < target <= bytes_max`.
-    fn commit<O: Os>(&self, kernel: &Kernel<O>, have: usize, target: usize, by: By) -> bool {
+    /// Commits from byte `have` to byte `target`, where `have < target <= bytes_max`, by `commit`.
+    fn commit<O: Os>(
+        &self,
+        kernel: &Kernel<O>,
+        have: usize,
+        target: usize,
+        commit: impl FnOnce(NonNull<u8>, usize) -> Result<(), OsError>,
+    ) -> bool {
         // SAFETY: the start of a range in our region.
         let start = unsafe { self.base.byte_add(have) };
-        // SAFETY: the range is reserved by us and untouched; what another thread committed meanwhile stays as it is, as
-        // committing again does no harm.
-        if unsafe { self.locking.commit(kernel, start, target - have, by) }.is_err() {
+        if commit(start, target - have).is_err() {
             return false;
         }
         if have == 0 && self.has_lead {

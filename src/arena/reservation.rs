@@ -162,7 +162,10 @@ impl Reservation {
             // SAFETY: the region is untouched and ours. A refusal is counted: without hugepages all still works.
             let _ = unsafe { kernel.advise(at(region.start), region.bytes, advice) };
         }
-        let locking = Self::begin_locking(kernel, base, &layout)?;
+        // The tables are committed together with what follows them: all metadata, or the first step of the heaps.
+        let metadata_bytes =
+            if ready { layout.metadata().bytes } else { layout.tables.bytes + layout.heaps.bytes.min(STEP_HEAP_BYTES) };
+        let locking = Self::commit_metadata(kernel, base, &layout, metadata_bytes, ready)?;
         let prefix = |region: Region, step, growth| Prefix::new(at(region.start), region.bytes, step, growth, locking);
         let first = prefix(layout.first, STEP_FIRST_BYTES, STEP_GROWTH);
         let pool_bytes = if pool.is_some() { layout.chunk_count as usize * CHUNK_BYTES } else { 0 };
@@ -172,21 +175,16 @@ impl Reservation {
         };
         let headers = prefix(layout.headers, STEP_HEADER_BYTES, STEP_METADATA_GROWTH);
         let heaps = prefix(layout.heaps, STEP_HEAP_BYTES, STEP_METADATA_GROWTH);
-        let metadata = prefix(layout.metadata(), 0, STEP_METADATA_GROWTH);
         let rooms = prefix(with_lead(layout.rooms), 0, STEP_GROWTH).with_lead();
-        if ready && locking.is_refused() {
-            return None;
-        }
-        // The tables are committed together with what follows them: all metadata, or the first step of the heaps.
-        let metadata_bytes =
-            if ready { layout.metadata().bytes } else { layout.tables.bytes + layout.heaps.bytes.min(STEP_HEAP_BYTES) };
-        metadata.note_committed(SLICE_BYTES);
-        let usable = metadata.commit_first(kernel, metadata_bytes)
-            && if ready {
-                [&first, &blocks, &rooms].into_iter().all(|region| region.commit_first(kernel, usize::MAX))
-            } else {
-                headers.commit_first(kernel, STEP_HEADER_BYTES)
-            };
+        let usable = if ready {
+            [&first, &blocks, &rooms].into_iter().all(|region| region.commit_first(kernel, usize::MAX))
+        } else {
+            // Needed at once; where the kernel refuses it, smaller steps are tried then.
+            if !locking.is_refused() {
+                first.commit_first(kernel, STEP_FIRST_BYTES);
+            }
+            headers.commit_first(kernel, STEP_HEADER_BYTES)
+        };
         heaps.note_committed(metadata_bytes - layout.tables.bytes);
         headers.note_committed(if ready { layout.headers.bytes } else { 0 });
         if !usable {
@@ -235,13 +233,25 @@ impl Reservation {
         }
     }
 
-    /// Commits the first slice of the tables, and learns by it whether memory is locked. `None` if the kernel refuses.
-    fn begin_locking<O: Os>(kernel: &Kernel<O>, base: NonNull<u8>, layout: &Layout) -> Option<&'static Locking> {
-        // SAFETY: 1. The tables lie within the reservation, which is untouched; they are a slice at least.
+    /// Looks whether memory is locked, and commits the first `metadata_bytes`. `None` if the kernel refuses, or if
+    /// memory is locked all at once that is to be `ready`.
+    fn commit_metadata<O: Os>(
+        kernel: &Kernel<O>,
+        base: NonNull<u8>,
+        layout: &Layout,
+        metadata_bytes: usize,
+        ready: bool,
+    ) -> Option<&'static Locking> {
+        // SAFETY: the reservation is ours, and nobody has touched it.
+        let locking = unsafe { Locking::begin(kernel, base, layout.bytes) };
+        if ready && locking.is_refused() {
+            return None;
+        }
+        // SAFETY: 1. The tables are the first of the metadata, within the reservation, which is untouched.
         //         2. `Locking` has a place in the record's, which is committed then, and stays for ever.
         unsafe {
             let tables = base.byte_add(layout.tables.start);
-            let locking = Locking::begin(kernel, (base, layout.bytes), tables, SLICE_BYTES).ok()?;
+            kernel.commit(tables, metadata_bytes, By::Application).ok()?;
             let place = tables.byte_add(LOCKING_OFFSET).cast::<Locking>();
             place.write(locking);
             Some(place.as_ref())

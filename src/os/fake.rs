@@ -285,6 +285,10 @@ impl Os for FakeOs {
         self.populates.load(Ordering::SeqCst) || Linux.is_resident(place)
     }
 
+    unsafe fn is_locked(&self, _place: NonNull<u8>) -> bool {
+        self.populates.load(Ordering::SeqCst)
+    }
+
     unsafe fn lock_on_fault(&self, _base: NonNull<u8>, _bytes: usize) -> Result<(), OsError> {
         self.may_fail(libc::ENOMEM)?;
         if !self.locks_on_fault {

@@ -220,6 +220,13 @@ impl Os for Linux {
         result == 0 && resident & 1 == 1
     }
 
+    unsafe fn is_locked(&self, place: NonNull<u8>) -> bool {
+        // SAFETY: drops the contents of a page that has none.
+        let result = unsafe { libc::madvise(place.as_ptr().cast(), self.page_bytes(), libc::MADV_DONTNEED) };
+        // madvise(2): EINVAL for locked memory.
+        check(result).is_err_and(|error| error.0.get() == libc::EINVAL)
+    }
+
     unsafe fn lock_on_fault(&self, base: NonNull<u8>, bytes: usize) -> Result<(), OsError> {
         // SAFETY: changes flags of our own mapping, and no contents.
         check(unsafe { libc::syscall(libc::SYS_mlock2, base.as_ptr(), bytes, libc::MLOCK_ONFAULT) } as i32)

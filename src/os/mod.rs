@@ -155,6 +155,13 @@ pub(crate) trait Os: Sync {
     /// `false` if the kernel does not tell.
     fn is_resident(&self, place: NonNull<u8>) -> bool;
 
+    /// Whether the page at `place` is in a mapping that is locked, because the process has had all future memory
+    /// locked. Linux: `madvise(MADV_DONTNEED)` of one page, which is refused there; 1 µs; the lock of the one mapping
+    /// (mmap_lock for reading before Linux 6.17).
+    /// # Safety
+    /// The page lies in a reservation of ours, and nobody has touched it.
+    unsafe fn is_locked(&self, place: NonNull<u8>) -> bool;
+
     /// Has pages of the range locked into memory when they are touched, rather than all at once when the range is
     /// committed. Linux: `mlock2(MLOCK_ONFAULT)`, 4.4 and later; takes mmap_lock for writing, some µs on a range that
     /// is locked already or untouched.
