@@ -13,7 +13,7 @@ use super::record::RecordFile;
 use super::results::{Results, Run};
 use super::{counting, launch};
 
-/// How much shorter than a measured run one is that is not timed, where time is dear.
+/// How much shorter than a measured run others are.
 const SHORT_SHARE: f64 = 0.25;
 
 /// No workload is cut to less than this share of its length: shorter runs are mostly start-up.
@@ -39,7 +39,7 @@ pub struct Schedule<'a> {
     pub directory: &'a Path,
     /// The rounds, in their order.
     pub rounds: Vec<Round>,
-    /// Whether rounds that are not timed are short.
+    /// Whether the round in which the kernel counts is short.
     pub hurried: bool,
     /// What all rounds may take together, if that is limited: workloads are cut on a machine that is too slow for them.
     pub budget: Option<Duration>,
@@ -138,9 +138,10 @@ impl Schedule<'_> {
 
     fn share(&self, round: Round) -> f64 {
         match round {
-            Round::WarmUp => SHORT_SHARE,
-            Round::Counted | Round::Probed if self.hurried => SHORT_SHARE,
-            Round::Counted | Round::Probed | Round::Timed(_) => 1.0,
+            // Probes make a run take three times as long, and percentiles need no more calls.
+            Round::WarmUp | Round::Probed => SHORT_SHARE,
+            Round::Counted if self.hurried => SHORT_SHARE,
+            Round::Counted | Round::Timed(_) => 1.0,
         }
     }
 }
