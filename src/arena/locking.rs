@@ -49,7 +49,7 @@ impl Locking {
     pub(crate) unsafe fn begin<O: Os>(kernel: &Kernel<O>, base: NonNull<u8>, bytes: usize) -> Self {
         let locking = Locking { base, bytes, state: AtomicU32::new(UNLOCKED) };
         // SAFETY: the caller's promise.
-        if unsafe { kernel.os().is_locked(base) } {
+        if unsafe { kernel.os().is_mapping_locked(base) } {
             locking.lock_on_fault(kernel, By::Application);
         }
         locking

@@ -285,7 +285,7 @@ impl Os for FakeOs {
         self.populates.load(Ordering::SeqCst) || Linux.is_resident(place)
     }
 
-    unsafe fn is_locked(&self, _place: NonNull<u8>) -> bool {
+    unsafe fn is_mapping_locked(&self, _place: NonNull<u8>) -> bool {
         self.populates.load(Ordering::SeqCst)
     }
 

@@ -220,7 +220,7 @@ impl Os for Linux {
         result == 0 && resident & 1 == 1
     }
 
-    unsafe fn is_locked(&self, place: NonNull<u8>) -> bool {
+    unsafe fn is_mapping_locked(&self, place: NonNull<u8>) -> bool {
         // SAFETY: drops the contents of a page that has none.
         let result = unsafe { libc::madvise(place.as_ptr().cast(), self.page_bytes(), libc::MADV_DONTNEED) };
         // madvise(2): EINVAL for locked memory.

@@ -160,7 +160,7 @@ pub(crate) trait Os: Sync {
     /// (mmap_lock for reading before Linux 6.17).
     /// # Safety
     /// The page lies in a reservation of ours, and nobody has touched it.
-    unsafe fn is_locked(&self, place: NonNull<u8>) -> bool;
+    unsafe fn is_mapping_locked(&self, place: NonNull<u8>) -> bool;
 
     /// Has pages of the range locked into memory when they are touched, rather than all at once when the range is
     /// committed. Linux: `mlock2(MLOCK_ONFAULT)`, 4.4 and later; takes mmap_lock for writing, some µs on a range that
