@@ -222,6 +222,14 @@ pub(crate) const fn is_end(block: usize) -> bool {
     block & 1 != 0
 }
 
+/// Sets what lies in the line of a header that all threads read; a value that is there already is not written, which
+/// would take the line away from them.
+fn set_changed<T: Copy + PartialEq>(cell: &Cell<T>, value: T) {
+    if cell.get() != value {
+        cell.set(value);
+    }
+}
+
 impl Slab {
     /// The header at an address that `BlockSpace::header_of` of the arena or [`Slab::of_slice`] computed.
     /// # Safety
@@ -431,12 +439,12 @@ impl Slab {
     /// Owner: asks to be told by [`push_free`](Self::push_free) when a quarter of the blocks that the slab has room for
     /// are used, or fewer; or else only when none are.
     pub(crate) fn tell_of_few(&self, tell: bool) {
-        self.few.set(if tell { self.capacity() / FEW_DIVISOR } else { 0 });
+        set_changed(&self.few, if tell { self.capacity() / FEW_DIVISOR } else { 0 });
     }
 
     /// Owner: lets lists take the slab's blocks, or not.
     pub(crate) fn let_list(&self, may: bool) {
-        self.list.set(if may { self.class.get() } else { NO_LIST });
+        set_changed(&self.list, if may { self.class.get() } else { NO_LIST });
     }
 
     /// Owner: takes the whole free list.
