@@ -368,6 +368,16 @@ impl<O: Os> Arena<O> {
         })
     }
 
+    /// Claims these slices again, of which somebody knows that they were in use. `None` if they are taken, or purged.
+    pub(crate) fn reclaim_run(
+        &self,
+        reservation: &'static Reservation,
+        start: SliceIndex,
+        count: Slices,
+    ) -> Option<Run> {
+        reservation.space.reclaim(start, count, &Sink { arena: self, reservation })
+    }
+
     /// After cold memory was taken: has the governor warm more ahead of need, or commit the next step.
     fn note_growth(&self, reservation: &Reservation) {
         // A small program needs no reserve, and no thread that keeps one. Relaxed: set once, at start.

@@ -208,6 +208,16 @@ impl Space {
         }
     }
 
+    /// Claims exactly the run at `start`, or nothing. Not in a chunk that was purged: others may have warm memory,
+    /// or at least a fuller one.
+    pub(crate) fn reclaim(&self, start: SliceIndex, count: Slices, sink: &impl Retire) -> Option<Run> {
+        if self.is_closed() || self.is_free(start.chunk().0, true) {
+            return None;
+        }
+        let zeroed = self.claim_exactly(start, count, sink)?;
+        Some(Run { start, count, zeroed })
+    }
+
     fn allocate_in_chunk<O: Os>(&self, kernel: &Kernel<O>, count: Slices, align: u32) -> Option<Run> {
         let [first_count, first_used] = self.frontier.first_chunks();
         // A program that has used all of the small pages is no longer small: what is free among them is for slabs of

@@ -12,7 +12,8 @@ use core::ptr::{NonNull, from_ref, null};
 
 use super::engine::Engine;
 use super::lists::Lists;
-use crate::arena::{BlockSpace, Found};
+use super::released::{Released, ReleasedRun};
+use crate::arena::{BlockSpace, Found, Reservation, Run};
 use crate::atomic::AtomicU64;
 use crate::fatal::fatal;
 use crate::limits::{
@@ -69,6 +70,8 @@ pub(crate) struct Heap {
     /// Classes of blocks over [`EMPTY_SLAB_BLOCK_BYTES_MAX`] whose slabs became empty last, the latest first; one more
     /// than their numbers, 0 for none.
     emptied: [Cell<u8>; EMPTY_SLABS_KEPT],
+    /// Where slabs have been that the heap has given back.
+    released: Released,
     bins: [Bin; CLASS_COUNT],
     /// Link in the stack of heaps without thread.
     link: AtomicU64,
@@ -92,6 +95,7 @@ pub(super) static STAND_INS: [Heap; 2] = [const {
         block_space: Cell::new(BlockSpace::NONE),
         partial_bytes: Cell::new(0),
         emptied: [const { Cell::new(0) }; EMPTY_SLABS_KEPT],
+        released: Released::new(),
         bins: [const { Bin::new() }; CLASS_COUNT],
         link: AtomicU64::new(0),
     }
@@ -219,8 +223,27 @@ impl Heap {
 
     fn fresh<O: Os>(&self, engine: &Engine<O>, class: Class) -> Option<&'static Slab> {
         let slices = Slices(class.shape().slices);
-        let (reservation, run) = engine.arena().allocate_run(slices, 1, false)?;
+        let (reservation, run) =
+            self.reclaim(engine, slices).or_else(|| engine.arena().allocate_run(slices, 1, false))?;
         Some(Slab::create(reservation, run, class, self.address()))
+    }
+
+    /// Takes a run again that this heap has given back lately, if nobody else has taken it.
+    fn reclaim<O: Os>(&self, engine: &Engine<O>, count: Slices) -> Option<(&'static Reservation, Run)> {
+        core::iter::from_fn(|| self.released.take(count)).find_map(|run| {
+            let reservation = engine.arena().reservation(run.reservation as usize)?;
+            Some((reservation, engine.arena().reclaim_run(reservation, run.start, count)?))
+        })
+    }
+
+    /// Gives back a slab of which no block is used, and remembers where it was.
+    fn release<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab) {
+        let number = slab.reservation_number();
+        if let Some(reservation) = engine.arena().reservation(number) {
+            let (start, count) = (slab.start_slice(reservation), slab.slices());
+            self.released.note(ReleasedRun { reservation: number as u32, start, count });
+        }
+        pool::release(engine.arena(), slab);
     }
 
     /// Puts free blocks of `slab` on the list, if it has any: those this thread freed, those others freed, new ones.
@@ -286,7 +309,7 @@ impl Heap {
             return;
         }
         self.remove_partial(bin, slab);
-        pool::release(engine.arena(), slab);
+        self.release(engine, slab);
     }
 
     /// Whether a slab in a queue may stay there though no block of it is used: the heap allocates from its class, so
@@ -306,7 +329,7 @@ impl Heap {
             for _ in 0..bin.partial.count() {
                 let Some(slab) = self.pop_partial(bin) else { break };
                 if slab.is_empty_with_remote() {
-                    pool::release(engine.arena(), slab);
+                    self.release(engine, slab);
                     any = true;
                 } else {
                     self.push_partial(bin, slab);
@@ -366,7 +389,7 @@ impl Heap {
             // Blocks on the list count as used: there are none.
             bin.slab.set(null());
             bin.credit.set(bin.credit.get().saturating_sub(1));
-            pool::release(engine.arena(), slab);
+            self.release(engine, slab);
         }
     }
 
@@ -384,7 +407,7 @@ impl Heap {
         self.queue_or_pool(engine, bin, slab, class);
         // Last: it may start the governor's thread, which may ask for memory here.
         if let Some(longest) = emptied {
-            pool::release(engine.arena(), longest);
+            self.release(engine, longest);
         }
     }
 
@@ -398,7 +421,7 @@ impl Heap {
             let Some(longest) = self.pop_partial(bin) else { return engine.put_in_pool(slab, class) };
             self.push_partial(bin, slab);
             if longest.is_empty_with_remote() {
-                return pool::release(engine.arena(), longest);
+                return self.release(engine, longest);
             }
             return engine.put_in_pool(longest, class);
         }
@@ -520,7 +543,7 @@ impl Heap {
     fn give_up<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab, class: Class) {
         loop {
             if slab.is_empty_with_remote() {
-                return pool::release(engine.arena(), slab);
+                return self.release(engine, slab);
             }
             if !slab.is_exhausted() {
                 return engine.put_in_pool(slab, class);

@@ -8,4 +8,5 @@ pub(crate) mod exit;
 pub(crate) mod fork;
 pub(crate) mod heap;
 mod lists;
+mod released;
 pub(crate) mod tls;

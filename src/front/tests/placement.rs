@@ -27,6 +27,44 @@ fn foreign_addresses_are_recognised() {
 }
 
 #[test]
+fn heaps_take_their_own_memory_again() {
+    const BYTES: usize = 256 << 10;
+    let (engine, heap) = started(FakeOs::new(), Commit::Ready);
+    let heaps = [heap, engine.acquire_heap().unwrap()];
+    // In turns, so that the slabs of the two lie among each other.
+    let take = || -> Vec<_> { (0..48).map(|turn| allocate(engine, heaps[turn % 2], layout(BYTES))).collect() };
+    let first = take();
+    first.iter().enumerate().for_each(|(turn, block)| free(engine, heaps[turn % 2], *block));
+    let second = take();
+    let of_heap = |blocks: &[*mut u8], heap| -> Vec<_> {
+        let mut blocks: Vec<_> = blocks.iter().skip(heap).step_by(2).copied().collect();
+        blocks.sort_unstable();
+        blocks
+    };
+    assert_eq!([0, 1].map(|heap| of_heap(&second, heap)), [0, 1].map(|heap| of_heap(&first, heap)));
+    second.iter().enumerate().for_each(|(turn, block)| free(engine, heaps[turn % 2], *block));
+    heaps.into_iter().for_each(|heap| engine.release_heap(heap));
+    assert_nothing_lost(engine, "after taking it again");
+}
+
+#[test]
+fn purged_memory_is_not_taken_again_while_there_is_other() {
+    const BYTES: usize = 512 << 10;
+    let (engine, heap) = started(FakeOs::new(), Commit::Ready);
+    let blocks: Vec<_> = (0..64).map(|_| allocate(engine, heap, layout(BYTES))).collect();
+    // One block in every fourth chunk stays.
+    let freed = blocks.iter().enumerate().filter(|(number, _)| number % 16 != 0);
+    freed.for_each(|(_, block)| free(engine, heap, *block));
+    assert!(drain(engine) > 0);
+    for number in 0..12 {
+        let taken = allocate(engine, heap, layout(BYTES)).addr();
+        let purges = os(engine).purges();
+        let is_purged = purges.iter().any(|purged| (purged.base..purged.base + purged.bytes).contains(&taken));
+        assert!(!is_purged, "block {number} at {taken:#x}");
+    }
+}
+
+#[test]
 fn huge_blocks_have_few_low_address_bits_in_common() {
     /// What AMD's Zen looks its first data cache up by, as Lipp et al. found ("Take A Way", 2020).
     fn cache_hash(address: usize) -> usize {
