@@ -20,6 +20,7 @@ use std::path::Path;
 use allocator_bench::workload::Workload;
 use anyhow::Result;
 
+use backing::Backing;
 use machine::Machine;
 pub use options::Options;
 use options::{Command, Comparison};
@@ -58,13 +59,15 @@ fn compare(options: &Comparison) -> Result<bool> {
 
     let mut results = Results::new(rows(options, machine.available_kib), contenders.clone());
     if !results.rows.is_empty() {
-        backing::touch(options.prefault_mib, machine.available_kib)?;
+        let backing = Backing::new(options.prefault_mib, machine.available_kib);
+        backing.touch_first()?;
         let schedule = Schedule {
             directory: &directory,
             rounds: rounds(options),
             hurried: options.quick,
             budget: options.budget(),
             deadline: options.deadline(),
+            backing,
         };
         schedule.play(&mut results, record.as_mut())?;
     }

@@ -18,7 +18,7 @@ const FULL_STARTUP_RUNS: u32 = 100;
 const QUICK_STARTUP_RUNS: u32 = 60;
 /// What the rounds of the quick mode may take; the rest of its three minutes is for memory that is touched first,
 /// starts of empty processes, and guesses that fall short.
-const QUICK_BUDGET: Duration = Duration::from_secs(130);
+const QUICK_BUDGET: Duration = Duration::from_secs(115);
 
 /// Plays whole workloads under antifreeze and other allocators, each run in its own process, and compares them.
 #[derive(Clone, Debug, Parser)]
@@ -105,10 +105,11 @@ pub struct Comparison {
           value_parser = clap::value_parser!(u64).range(1..=86400))]
     deadline: u64,
 
-    /// MiB of memory to touch and free first, 0 for none [default: 6144, at most 40 % of what is available]
+    /// MiB of memory to touch and free first [default: 6144, at most 40 % of what is available]
     ///
     /// On a virtual machine the first touch of a page can be many times slower than all later ones, because the
-    /// hypervisor has yet to back it; whoever runs first would pay for that.
+    /// hypervisor has yet to back it; whoever runs first would pay for that. As it may take free memory back at any
+    /// time, what a timed run will need is touched just before it as well. With 0, nothing is touched at all.
     #[arg(long, value_name = "MIB")]
     pub prefault_mib: Option<u64>,
 }

@@ -125,6 +125,11 @@ impl Results {
         Self { rows, contenders, cells, startup: Vec::new() }
     }
 
+    /// The most memory that a run of a row has taken; `None` before the first.
+    pub fn peak_kib_so_far(&self, row: usize) -> Option<u64> {
+        self.cells[row].iter().flat_map(|cell| &cell.samples).map(|sample| sample.peak_rss_kib).max()
+    }
+
     /// Wall time of one contender over that of another: the median of the ratios within each round. What disturbs the
     /// machine lasts longer than a row takes, so the two runs of a round suffer alike, and those of two rounds do not.
     fn time_ratio(&self, row: usize, contender: usize, base: usize) -> Option<f64> {

@@ -8,6 +8,7 @@ use allocator_bench::contender::Contender;
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::backing::Backing;
 use super::launch::{Failure, Play};
 use super::record::RecordFile;
 use super::results::{Results, Run};
@@ -45,6 +46,8 @@ pub struct Schedule<'a> {
     pub budget: Option<Duration>,
     /// How long a child may take at most.
     pub deadline: Duration,
+    /// The memory that is touched before each timed run.
+    pub backing: Backing,
 }
 
 impl Schedule<'_> {
@@ -96,6 +99,9 @@ impl Schedule<'_> {
             scale: results.rows[row].scale * self.share(round),
             deadline: self.deadline,
         };
+        if matches!(round, Round::Timed(_) | Round::Probed) {
+            self.backing.touch_for_run(results.peak_kib_so_far(row))?;
+        }
         let outcome = self.outcome(&play, contender, round);
         if round == Round::WarmUp && outcome.is_ok() {
             return Ok(());

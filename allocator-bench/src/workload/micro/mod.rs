@@ -2,6 +2,7 @@
 
 mod churn;
 mod churn_medium;
+mod pipe;
 mod realloc_steps;
 mod remote;
 mod remote_shallow;
