@@ -368,14 +368,14 @@ impl<O: Os> Arena<O> {
         })
     }
 
-    /// Claims these slices again, of which somebody knows that they were in use. `None` if they are taken, or purged.
-    pub(crate) fn reclaim_run(
+    /// Claims these slices, which were in use once. `None` if some are taken, or if it would put a free chunk in use.
+    pub(crate) fn claim_run_again(
         &self,
         reservation: &'static Reservation,
         start: SliceIndex,
         count: Slices,
     ) -> Option<Run> {
-        reservation.space.reclaim(start, count, &Sink { arena: self, reservation })
+        reservation.space.claim_again(start, count, &Sink { arena: self, reservation })
     }
 
     /// After cold memory was taken: has the governor warm more ahead of need, or commit the next step.

@@ -208,10 +208,10 @@ impl Space {
         }
     }
 
-    /// Claims exactly the run at `start`, or nothing. Not in a chunk that was purged: others may have warm memory,
-    /// or at least a fuller one.
-    pub(crate) fn reclaim(&self, start: SliceIndex, count: Slices, sink: &impl Retire) -> Option<Run> {
-        if self.is_closed() || self.is_free(start.chunk().0, true) {
+    /// Claims exactly the run at `start`, or nothing. Not in a chunk that is free as a whole: that is to be purged,
+    /// or for runs that need one.
+    pub(crate) fn claim_again(&self, start: SliceIndex, count: Slices, sink: &impl Retire) -> Option<Run> {
+        if self.is_closed() || self.is_free(start.chunk().0, false) {
             return None;
         }
         let zeroed = self.claim_exactly(start, count, sink)?;

@@ -224,15 +224,15 @@ impl Heap {
     fn fresh<O: Os>(&self, engine: &Engine<O>, class: Class) -> Option<&'static Slab> {
         let slices = Slices(class.shape().slices);
         let (reservation, run) =
-            self.reclaim(engine, slices).or_else(|| engine.arena().allocate_run(slices, 1, false))?;
+            self.take_released(engine, slices).or_else(|| engine.arena().allocate_run(slices, 1, false))?;
         Some(Slab::create(reservation, run, class, self.address()))
     }
 
     /// Takes a run again that this heap has given back lately, if nobody else has taken it.
-    fn reclaim<O: Os>(&self, engine: &Engine<O>, count: Slices) -> Option<(&'static Reservation, Run)> {
+    fn take_released<O: Os>(&self, engine: &Engine<O>, count: Slices) -> Option<(&'static Reservation, Run)> {
         core::iter::from_fn(|| self.released.take(count)).find_map(|run| {
             let reservation = engine.arena().reservation(run.reservation as usize)?;
-            Some((reservation, engine.arena().reclaim_run(reservation, run.start, count)?))
+            Some((reservation, engine.arena().claim_run_again(reservation, run.start, count)?))
         })
     }
 
@@ -538,6 +538,8 @@ impl Heap {
                 self.give_up(engine, slab, class);
             }
         }
+        // The next thread may run on another processor.
+        self.released.clear();
     }
 
     fn give_up<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab, class: Class) {

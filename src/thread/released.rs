@@ -48,6 +48,11 @@ impl Released {
         }
     }
 
+    /// Forgets all runs.
+    pub(super) fn clear(&self) {
+        self.runs.iter().for_each(|place| place.set(NONE));
+    }
+
     /// Takes out the latest run of `count` slices.
     pub(super) fn take(&self, count: Slices) -> Option<ReleasedRun> {
         let place = self.runs.iter().find(|place| place.get().count == count)?;
@@ -83,5 +88,8 @@ mod tests {
         }
         let starts = core::iter::from_fn(|| released.take(Slices(1))).map(|taken| taken.start.0);
         assert!(starts.eq((3..RUNS as u32 + 3).rev()));
+        released.note(run(1, 1));
+        released.clear();
+        assert_eq!(released.take(Slices(1)), None);
     }
 }

@@ -13,8 +13,6 @@ use anyhow::{Context, Result};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
 
 const FIRST_MIB: u64 = 6144;
-/// For a run of which nobody knows yet what it takes.
-const RUN_MIB: u64 = 64;
 /// What a run may take beyond the most that one of its row has taken.
 const RUN_SPARE_MIB: u64 = 16;
 const MAX_PERCENT: u64 = 40;
@@ -47,15 +45,15 @@ impl Backing {
         Ok(())
     }
 
-    /// Before a run, in hugepages where there are any; `peak_kib` is the most that such a run has taken so far.
+    /// Before a run, in hugepages where there are any; `peak_kib` is the most that one of its row has taken so far.
     ///
     /// # Errors
     /// If that much memory cannot be mapped.
-    pub fn touch_for_run(self, peak_kib: Option<u64>) -> Result<()> {
+    pub fn touch_for_run(self, peak_kib: u64) -> Result<()> {
         if self.wanted_mib == Some(0) {
             return Ok(());
         }
-        touch(self.affordable_mib(peak_kib.map_or(RUN_MIB, |kib| kib / 1024 + RUN_SPARE_MIB)), true)
+        touch(self.affordable_mib(peak_kib / 1024 + RUN_SPARE_MIB), true)
     }
 
     fn affordable_mib(self, size_mib: u64) -> u64 {
@@ -103,7 +101,7 @@ mod tests {
             assert!(touch(u64::MAX, huge).is_err());
         }
         let none = Backing::new(Some(0), 0);
-        none.touch_first().and(none.touch_for_run(Some(1 << 50))).expect("nothing to do");
+        none.touch_first().and(none.touch_for_run(1 << 50)).expect("nothing to do");
         assert!(Backing::new(Some(u64::MAX), 0).touch_first().is_err());
     }
 }

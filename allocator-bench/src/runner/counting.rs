@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use allocator_bench::counts::{COUNTED_CALLS, Counts};
+use allocator_bench::sample::Sample;
 use lock_trace::{Counter, Point, Unavailable};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
@@ -29,11 +30,12 @@ pub fn hold() -> Held {
     Held(on_new_thread(open).unwrap_or_default())
 }
 
-/// Plays a workload in a new process of a `bench-*` binary, and gives what the kernel counted.
+/// Plays a workload in a new process of a `bench-*` binary; gives what it cost, as far as counting lets one know, and
+/// what the kernel counted.
 ///
 /// # Errors
 /// If the child gives no result.
-pub fn play(binary: &Path, play: &Play) -> Result<Counts, Failure> {
+pub fn play(binary: &Path, play: &Play) -> Result<(Sample, Counts), Failure> {
     // A counter counts the next program that its thread starts, and each thread can start one only.
     on_new_thread(|| {
         let failed = |error: &dyn std::fmt::Display| Failure::Failed(format!("cannot count its system calls: {error}"));
@@ -49,7 +51,8 @@ pub fn play(binary: &Path, play: &Play) -> Result<Counts, Failure> {
         // The kernel takes its time to be done with the filter.
         std::thread::spawn(move || drop(counters));
         let report = report?;
-        parsed(&report, report.lines().nth(1).unwrap_or_default().parse())
+        let line = |number| report.lines().nth(number).unwrap_or_default();
+        Ok((parsed(&report, line(0).parse())?, parsed(&report, line(1).parse())?))
     })
 }
 

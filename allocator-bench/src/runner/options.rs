@@ -16,7 +16,7 @@ const FULL_ROUNDS: u32 = 5;
 const QUICK_ROUNDS: u32 = 3;
 const FULL_STARTUP_RUNS: u32 = 100;
 const QUICK_STARTUP_RUNS: u32 = 60;
-/// What the rounds of the quick mode may take; the rest of its three minutes is for memory that is touched first,
+/// What the rounds of the quick mode may take; the rest of its three minutes is for memory that is touched at first,
 /// starts of empty processes, and guesses that fall short.
 const QUICK_BUDGET: Duration = Duration::from_secs(115);
 
@@ -109,7 +109,7 @@ pub struct Comparison {
     ///
     /// On a virtual machine the first touch of a page can be many times slower than all later ones, because the
     /// hypervisor has yet to back it; whoever runs first would pay for that. As it may take free memory back at any
-    /// time, what a timed run will need is touched just before it as well. With 0, nothing is touched at all.
+    /// time, what a run is likely to need is touched just before it as well. With 0, nothing is touched at all.
     #[arg(long, value_name = "MIB")]
     pub prefault_mib: Option<u64>,
 }

@@ -114,6 +114,8 @@ pub struct Results {
     pub rows: Vec<Row>,
     /// One cell for each row and contender.
     pub cells: Vec<Vec<Cell>>,
+    /// The most memory that a run of each row has taken so far, whatever the run was for.
+    pub peaks_kib: Vec<u64>,
     /// Starts of a process that does nothing: one cell for each contender, or none at all.
     pub startup: Vec<Cell>,
 }
@@ -122,12 +124,8 @@ impl Results {
     /// Results without any run yet.
     pub fn new(rows: Vec<Row>, contenders: Vec<Contender>) -> Self {
         let cells = vec![vec![Cell::default(); contenders.len()]; rows.len()];
-        Self { rows, contenders, cells, startup: Vec::new() }
-    }
-
-    /// The most memory that a run of a row has taken; `None` before the first.
-    pub fn peak_kib_so_far(&self, row: usize) -> Option<u64> {
-        self.cells[row].iter().flat_map(|cell| &cell.samples).map(|sample| sample.peak_rss_kib).max()
+        let peaks_kib = vec![0; rows.len()];
+        Self { rows, contenders, cells, peaks_kib, startup: Vec::new() }
     }
 
     /// Wall time of one contender over that of another: the median of the ratios within each round. What disturbs the

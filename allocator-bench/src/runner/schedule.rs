@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use allocator_bench::contender::Contender;
+use allocator_bench::sample::Sample;
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -46,7 +47,7 @@ pub struct Schedule<'a> {
     pub budget: Option<Duration>,
     /// How long a child may take at most.
     pub deadline: Duration,
-    /// The memory that is touched before each timed run.
+    /// The memory that is touched before each run.
     pub backing: Backing,
 }
 
@@ -99,10 +100,10 @@ impl Schedule<'_> {
             scale: results.rows[row].scale * self.share(round),
             deadline: self.deadline,
         };
-        if matches!(round, Round::Timed(_) | Round::Probed) {
-            self.backing.touch_for_run(results.peak_kib_so_far(row))?;
+        if let Err(error) = self.backing.touch_for_run(results.peaks_kib[row]) {
+            bar.suspend(|| eprintln!("{}: {error:#}", results.rows[row]));
         }
-        let outcome = self.outcome(&play, contender, round);
+        let outcome = self.outcome(&play, contender, round, &mut results.peaks_kib[row]);
         if round == Round::WarmUp && outcome.is_ok() {
             return Ok(());
         }
@@ -120,10 +121,17 @@ impl Schedule<'_> {
         Ok(())
     }
 
-    fn outcome(&self, play: &Play, contender: Contender, round: Round) -> Result<Run, Failure> {
+    /// Plays it, and notes its peak where it tells one.
+    fn outcome(&self, play: &Play, contender: Contender, round: Round, peak_kib: &mut u64) -> Result<Run, Failure> {
+        let bench = contender.bench_in(self.directory);
+        let mut note_peak = |sample: &Sample| *peak_kib = (*peak_kib).max(sample.peak_rss_kib);
         match round {
-            Round::WarmUp | Round::Timed(_) => launch::play(&contender.bench_in(self.directory), play).map(Run::Timed),
-            Round::Counted => counting::play(&contender.bench_in(self.directory), play).map(Run::Counted),
+            Round::WarmUp | Round::Timed(_) => launch::play(&bench, play).inspect(note_peak).map(Run::Timed),
+            Round::Counted => {
+                let (sample, counts) = counting::play(&bench, play)?;
+                note_peak(&sample);
+                Ok(Run::Counted(counts))
+            }
             Round::Probed => launch::probe(&contender.probe_in(self.directory), play).map(Run::Probed),
         }
     }

@@ -23,7 +23,7 @@ use std::boxed::Box;
 use std::vec::Vec;
 
 use super::allocate::{allocate, allocate_zeroed, deallocate, reallocate, usable_bytes};
-use crate::arena::Found;
+use crate::arena::{Found, Reservation};
 use crate::governor::{After, Batch, Piece, Purpose, Source, Ticket};
 use crate::limits::{CHUNK_BYTES, HUGE_BYTES_MIN, PURGE_PIECE_HUGE_BYTES, SLICE_BYTES};
 use crate::options::{Commit, Options};

@@ -31,36 +31,47 @@ fn heaps_take_their_own_memory_again() {
     const BYTES: usize = 256 << 10;
     let (engine, heap) = started(FakeOs::new(), Commit::Ready);
     let heaps = [heap, engine.acquire_heap().unwrap()];
-    // In turns, so that the slabs of the two lie among each other.
-    let take = || -> Vec<_> { (0..48).map(|turn| allocate(engine, heaps[turn % 2], layout(BYTES))).collect() };
-    let first = take();
-    first.iter().enumerate().for_each(|(turn, block)| free(engine, heaps[turn % 2], *block));
-    let second = take();
-    let of_heap = |blocks: &[*mut u8], heap| -> Vec<_> {
-        let mut blocks: Vec<_> = blocks.iter().skip(heap).step_by(2).copied().collect();
-        blocks.sort_unstable();
-        blocks
-    };
-    assert_eq!([0, 1].map(|heap| of_heap(&second, heap)), [0, 1].map(|heap| of_heap(&first, heap)));
-    second.iter().enumerate().for_each(|(turn, block)| free(engine, heaps[turn % 2], *block));
-    heaps.into_iter().for_each(|heap| engine.release_heap(heap));
+    // In turns, so that the slabs of the heaps lie among each other; those of the third keep every chunk in use.
+    let third = engine.acquire_heap().unwrap();
+    let (mut first, mut kept) = ([const { Vec::new() }; 2], Vec::new());
+    for _ in 0..24 {
+        kept.push(allocate(engine, third, layout(BYTES)));
+        (0..2).for_each(|turn| first[turn].push(allocate(engine, heaps[turn], layout(BYTES))));
+    }
+    (0..2).for_each(|turn| first[turn].iter().for_each(|block| free(engine, heaps[turn], *block)));
+    let mut second = [const { Vec::new() }; 2];
+    for _ in 0..24 {
+        (0..2).for_each(|turn| second[turn].push(allocate(engine, heaps[turn], layout(BYTES))));
+    }
+    first.iter_mut().chain(&mut second).for_each(|blocks| blocks.sort_unstable());
+    assert_eq!(second, first);
+    (0..2).for_each(|turn| second[turn].iter().for_each(|block| free(engine, heaps[turn], *block)));
+    kept.iter().for_each(|block| free(engine, third, *block));
+    heaps.into_iter().chain([third]).for_each(|heap| engine.release_heap(heap));
     assert_nothing_lost(engine, "after taking it again");
 }
 
 #[test]
-fn purged_memory_is_not_taken_again_while_there_is_other() {
+fn free_chunks_stay_free_while_there_is_other_memory() {
     const BYTES: usize = 512 << 10;
-    let (engine, heap) = started(FakeOs::new(), Commit::Ready);
-    let blocks: Vec<_> = (0..64).map(|_| allocate(engine, heap, layout(BYTES))).collect();
-    // One block in every fourth chunk stays.
-    let freed = blocks.iter().enumerate().filter(|(number, _)| number % 16 != 0);
-    freed.for_each(|(_, block)| free(engine, heap, *block));
-    assert!(drain(engine) > 0);
-    for number in 0..12 {
-        let taken = allocate(engine, heap, layout(BYTES)).addr();
-        let purges = os(engine).purges();
-        let is_purged = purges.iter().any(|purged| (purged.base..purged.base + purged.bytes).contains(&taken));
-        assert!(!is_purged, "block {number} at {taken:#x}");
+    for purged in [false, true] {
+        let (engine, heap) = started(FakeOs::new(), Commit::Ready);
+        let blocks: Vec<_> = (0..64).map(|_| allocate(engine, heap, layout(BYTES))).collect();
+        // One block in every fourth chunk stays.
+        let freed = blocks.iter().enumerate().filter(|(number, _)| number % 16 != 0);
+        freed.for_each(|(_, block)| free(engine, heap, *block));
+        assert!(!purged || drain(engine) > 0);
+        let free_chunks = || {
+            let states = |reservation: &'static Reservation| {
+                reservation.space.used_chunks().filter_map(|chunk| reservation.space.chunk_state(chunk))
+            };
+            engine.arena().reservations().flat_map(states).filter(|state| state.is_unused()).count()
+        };
+        let before = free_chunks();
+        assert!(before >= 8, "{before} chunks are free");
+        // The heap has room for some of these in slabs of its own, and the four chunks in use have some for the rest.
+        (0..12).for_each(|_| assert!(!allocate(engine, heap, layout(BYTES)).is_null()));
+        assert_eq!(free_chunks(), before, "purged: {purged}");
     }
 }
 

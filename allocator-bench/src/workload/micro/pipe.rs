@@ -6,6 +6,8 @@
 //! the rest. Programs do sleep there; `xmalloc` and `mpsc` show that. `rtrb`'s queue keeps what it last saw of the
 //! other end, so that the two threads meet in its lines as little as can be.
 
+use std::sync::atomic::{Ordering, fence};
+
 use crossbeam_utils::Backoff;
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 
@@ -59,7 +61,9 @@ impl<T> Iterator for Receiver<T> {
                 return Some(thing);
             }
             if self.0.is_abandoned() {
-                // The last ones may have come just before.
+                // Acquire: pairs with the release by which the sender's end gave its share of the queue up, which rtrb
+                // leaves to its callers. What was put in last may have come just before that.
+                fence(Ordering::Acquire);
                 return self.0.pop().ok();
             }
             backoff.snooze();
