@@ -12,6 +12,7 @@ use crate::lockfree::orphan_stack::OrphanStack;
 use crate::os::Os;
 use crate::span::size_class::{CLASS_COUNT, Class};
 use crate::span::slab::Slab;
+use crate::units::{SliceIndex, Slices};
 
 /// The owner that slabs have while the governor's thread looks at them: no heap has this address.
 const SWEEPER: usize = 1;
@@ -134,12 +135,13 @@ impl Pool {
     }
 }
 
-/// Owner of a slab with all blocks free: gives its slices back.
-pub(crate) fn release<O: Os>(arena: &Arena<O>, slab: &Slab) {
-    let Some(reservation) = arena.reservation(slab.reservation_number()) else { return };
+/// Owner of a slab with all blocks free: gives its slices back, and says which they were.
+pub(crate) fn release<O: Os>(arena: &Arena<O>, slab: &Slab) -> Option<(SliceIndex, Slices)> {
+    let reservation = arena.reservation(slab.reservation_number())?;
     let base = slab.base();
     let (start, count) = slab.dissolve(reservation);
     if !arena.free_run(reservation, start, count) {
         fatal("free: slices of a slab are not in use", base);
     }
+    Some((start, count))
 }

@@ -238,12 +238,11 @@ impl Heap {
 
     /// Gives back a slab of which no block is used, and remembers where it was.
     fn release<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab) {
-        let number = slab.reservation_number();
-        if let Some(reservation) = engine.arena().reservation(number) {
-            let (start, count) = (slab.start_slice(reservation), slab.slices());
-            self.released.note(ReleasedRun { reservation: number as u32, start, count });
+        // Read before the slices are anyone's.
+        let reservation = slab.reservation_number() as u32;
+        if let Some((start, count)) = pool::release(engine.arena(), slab) {
+            self.released.note(ReleasedRun { reservation, start, count });
         }
-        pool::release(engine.arena(), slab);
     }
 
     /// Puts free blocks of `slab` on the list, if it has any: those this thread freed, those others freed, new ones.
@@ -545,7 +544,9 @@ impl Heap {
     fn give_up<O: Os>(&self, engine: &Engine<O>, slab: &'static Slab, class: Class) {
         loop {
             if slab.is_empty_with_remote() {
-                return self.release(engine, slab);
+                // Nobody is to take it again from here.
+                pool::release(engine.arena(), slab);
+                return;
             }
             if !slab.is_exhausted() {
                 return engine.put_in_pool(slab, class);
