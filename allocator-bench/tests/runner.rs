@@ -47,7 +47,8 @@ fn lines_of(record: &str, column: &str, wanted: &str) -> Vec<Line> {
 fn a_comparison_is_reported_and_recorded() {
     let directory = tempfile::tempdir().expect("a directory");
     let output = runner(&format!(
-        "--no-build --rounds 2 --scale 0.001 --prefault-mib 8 --workload churn --workload vec_grow --record {}",
+        "--no-build --rounds 2 --rounds-max 2 --scale 0.001 --prefault-mib 8 --workload churn --workload vec_grow \
+         --record {}",
         directory.path().display()
     ));
     let said = text(&output);
@@ -86,6 +87,52 @@ fn a_comparison_is_reported_and_recorded() {
     let said = text(&table);
     assert!(table.status.success() && said.contains("| milliseconds, on 1 / 2 threads | antifreeze |"), "{said}");
     assert!(runner(&format!("plots {}", path.display())).status.success());
+}
+
+#[test]
+fn rows_whose_rounds_do_not_agree_are_played_more_often() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let place = |name: &str| directory.path().join(name);
+    fs::copy(RUNNER, place("allocator-bench")).expect("the runner can be copied");
+    let figures = "user_ns=1 system_ns=1 peak_rss_kib=1 final_rss_kib=1 minor_faults=1 major_faults=1 \
+                   voluntary_switches=1 involuntary_switches=1 checksum=1";
+    // Stands in for antifreeze: loses every run of `churn`, and every second one of `larson`, of which the first is
+    // thrown away.
+    let own = "played=$0.$1; echo >> $played; wall_ns=200; \
+               [ $1 = larson ] && [ $(($(wc -l < $played) % 2)) = 0 ] && wall_ns=100";
+    for (name, walls) in [("antifreeze", own), ("system", "wall_ns=100")] {
+        let path = place(&format!("bench-{name}"));
+        let script = format!("#!/bin/sh\n{walls}\necho wall_ns=$wall_ns {figures}\n");
+        fs::write(&path, script).expect("a new file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    }
+    let output = run(
+        &place("allocator-bench"),
+        &format!(
+            "--no-build --times-only --rounds 2 --rounds-max 5 --prefault-mib 0 --threads 1 --workload churn \
+             --workload larson --allocator antifreeze --allocator system --record {}",
+            place("results").display()
+        ),
+    );
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    let record = fs::read_to_string(record_below(&place("results"))).expect("the record is readable");
+    let played = |round: &str| -> Vec<String> {
+        lines_of(&record, "round", round)
+            .iter()
+            .map(|line| format!("{} {}", line["workload"], line["wall_ns"]))
+            .collect()
+    };
+    let (lost, won) = (["larson 200", "larson 100"], ["larson 100", "larson 100"]);
+    let mut rounds = ["1", "2", "3", "4", "5", "6"].map(played);
+    rounds.iter_mut().for_each(|lines| lines.sort_unstable_by(|one, other| other.cmp(one)));
+    let churn = ["churn 200", "churn 100"];
+    assert_eq!(rounds[0], [won, churn].concat(), "{said}");
+    assert_eq!(rounds[1], [lost, churn].concat(), "{said}");
+    assert_eq!(rounds[2..5], [won, lost, won], "{said}");
+    assert_eq!(rounds[5], [""; 0], "{said}");
+    let table = runner(&format!("table {}", record_below(&place("results")).display()));
+    assert!(text(&table).contains("Medians of 2 to 5 rounds"), "{}", text(&table));
 }
 
 #[test]

@@ -8,9 +8,8 @@ use super::results::{Cell, LOST_RATIO, Results};
 pub fn table(record: &Record) -> String {
     let results = &record.results;
     let versions = results.contenders.iter().map(|&contender| format!("{contender} {}", record.version_of(contender)));
-    let rounds = results.cells.iter().flatten().map(|cell| cell.samples.len()).max().unwrap_or(0);
     let mut lines = vec![
-        format!("Medians of {rounds} rounds on {}.", record.caption()),
+        format!("Medians of {} rounds on {}.", rounds(results), record.caption()),
         format!("Versions: {}.", versions.collect::<Vec<_>>().join(", ")),
         String::new(),
     ];
@@ -41,6 +40,13 @@ pub fn table(record: &Record) -> String {
         }));
     }
     lines.join("\n")
+}
+
+/// How many rounds the rows have, from the least to the most, as far as nobody failed.
+fn rounds(results: &Results) -> String {
+    let counts = results.cells.iter().filter_map(|cells| cells.iter().map(|cell| cell.samples.len()).max());
+    let (least, most) = (counts.clone().min().unwrap_or(0), counts.max().unwrap_or(0));
+    if least == most { most.to_string() } else { format!("{least} to {most}") }
 }
 
 fn mean(results: &Results, name: &str, figure: impl Fn(usize) -> Option<f64>) -> String {

@@ -63,7 +63,10 @@ fn compare(options: &Comparison) -> Result<bool> {
         backing.touch_first()?;
         let schedule = Schedule {
             directory: &directory,
-            rounds: rounds(options),
+            first: first_round(options),
+            rounds: options.rounds(),
+            rounds_max: options.rounds_max(),
+            probed: !options.times_only,
             hurried: options.quick,
             budget: options.budget(),
             deadline: options.deadline(),
@@ -95,20 +98,18 @@ fn command_line() -> String {
     std::env::args().skip(1).collect::<Vec<_>>().join(" ")
 }
 
-/// The rounds that were asked for; says what is missing where the kernel cannot count.
-fn rounds(options: &Comparison) -> Vec<Round> {
-    let timed = (1..=options.rounds()).map(Round::Timed);
+/// What comes before the measured rounds; says what is missing where the kernel cannot count.
+fn first_round(options: &Comparison) -> Round {
     if options.times_only {
-        return [Round::WarmUp].into_iter().chain(timed).collect();
+        return Round::WarmUp;
     }
-    let first = match counting::check() {
+    match counting::check() {
         Ok(()) => Round::Counted,
         Err(missing) => {
             eprintln!("system calls are not counted: {}", missing.to_string().replace('\n', "; "));
             Round::WarmUp
         }
-    };
-    [first].into_iter().chain(timed).chain([Round::Probed]).collect()
+    }
 }
 
 /// One row for each workload and number of threads that was asked for.
@@ -142,7 +143,7 @@ fn affordable_scale(workload: &Workload, scale: f64, available_kib: u64) -> f64 
 mod tests {
     use clap::Parser;
 
-    use super::{Options, Round, affordable_scale, rounds, rows};
+    use super::{Options, affordable_scale, rows};
     use allocator_bench::workload;
 
     fn comparison(line: &str) -> super::Comparison {
@@ -161,13 +162,5 @@ mod tests {
     fn threads_beyond_the_limit_do_not_repeat_a_row() {
         let rows = rows(&comparison("--workload vec_grow --threads 1,2,4"), u64::MAX);
         assert_eq!(rows.iter().map(|row| row.threads).collect::<Vec<_>>(), [1]);
-    }
-
-    #[test]
-    fn measured_rounds_lie_between_the_others() {
-        let short = rounds(&comparison("--times-only --rounds 2"));
-        assert_eq!(short, [Round::WarmUp, Round::Timed(1), Round::Timed(2)]);
-        let all = rounds(&comparison("--rounds 1"));
-        assert!(matches!(all[..], [Round::Counted | Round::WarmUp, Round::Timed(1), Round::Probed]), "{all:?}");
     }
 }

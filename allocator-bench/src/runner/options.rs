@@ -14,6 +14,8 @@ use super::startup::STARTUP;
 
 const FULL_ROUNDS: u32 = 5;
 const QUICK_ROUNDS: u32 = 3;
+/// How many times the rounds of the others a row has at most that is not decided.
+const UNDECIDED_FACTOR: u32 = 3;
 const FULL_STARTUP_RUNS: u32 = 100;
 const QUICK_STARTUP_RUNS: u32 = 60;
 /// What the rounds of the quick mode may take; the rest of its three minutes is for memory that is touched at first,
@@ -75,6 +77,11 @@ pub struct Comparison {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: Option<u32>,
 
+    /// Measured rounds at most of rows whose rounds do not agree who lost [default: three times --rounds; with --quick
+    /// as --rounds]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds_max: Option<u32>,
+
     /// Length of every workload, 1 being the full one [default: 1, with --quick about 0.15]
     #[arg(long, value_name = "FACTOR", value_parser = parse_scale)]
     scale: Option<f64>,
@@ -134,6 +141,12 @@ impl Comparison {
         self.rounds.unwrap_or(if self.quick { QUICK_ROUNDS } else { FULL_ROUNDS })
     }
 
+    /// Measured rounds of a row that is not decided after [`rounds`](Self::rounds), at most.
+    pub fn rounds_max(&self) -> u32 {
+        let factor = if self.quick { 1 } else { UNDECIDED_FACTOR };
+        self.rounds_max.unwrap_or(self.rounds() * factor)
+    }
+
     /// Length of a workload.
     pub fn scale_of(&self, workload: &Workload) -> f64 {
         self.scale.unwrap_or(if self.quick { workload.quick_scale } else { 1.0 })
@@ -168,6 +181,9 @@ impl Comparison {
 impl fmt::Display for Comparison {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} rounds, ", self.rounds())?;
+        if self.rounds_max() > self.rounds() {
+            write!(formatter, "up to {} of rows that are not decided by then, ", self.rounds_max())?;
+        }
         match (self.scale, self.quick) {
             (Some(scale), _) => write!(formatter, "scale {scale}"),
             (None, true) => write!(formatter, "quick mode"),
@@ -229,6 +245,8 @@ mod tests {
         assert!(full.includes("churn") && full.includes("startup"));
         let quick = parse("--quick --rounds 7").expect("valid");
         assert_eq!((quick.rounds(), quick.scale_of(grow)), (7, grow.quick_scale));
+        let rounds_max = ["", "--rounds 4", "--quick", "--quick --rounds-max 9", "--rounds-max 1"];
+        assert_eq!(rounds_max.map(|line| parse(line).expect("valid").rounds_max()), [15, 12, 3, 9, 1]);
         assert_eq!(parse("--quick --scale 2").expect("valid").scale_of(grow), 2.0);
         let limited = ["--quick", "", "--rounds 7", "--quick --rounds 7", "--quick --scale 2"]
             .map(|line| parse(line).expect("valid").budget().is_some());
@@ -261,6 +279,7 @@ mod tests {
             "--threads 0",
             "--threads a",
             "--rounds 0",
+            "--rounds-max 0",
             "--scale 0",
             "--scale nan",
             "--deadline 0",

@@ -128,21 +128,43 @@ impl Results {
         Self { rows, contenders, cells, peaks_kib, startup: Vec::new() }
     }
 
+    /// Wall times of one contender and of another in each round; none if one of them failed.
+    fn walls_ns(&self, row: usize, contender: usize, base: usize) -> impl Iterator<Item = (u64, u64)> {
+        let [cell, base] = [contender, base].map(|index| &self.cells[row][index]);
+        let pairs = cell.samples.iter().zip(&base.samples);
+        let pairs = (cell.failure.is_none() && base.failure.is_none()).then_some(pairs);
+        pairs.into_iter().flatten().map(|(sample, base)| (sample.wall_ns, base.wall_ns))
+    }
+
     /// Wall time of one contender over that of another: the median of the ratios within each round. What disturbs the
     /// machine lasts longer than a row takes, so the two runs of a round suffer alike, and those of two rounds do not.
     fn time_ratio(&self, row: usize, contender: usize, base: usize) -> Option<f64> {
-        let [cell, base] = [contender, base].map(|index| &self.cells[row][index]);
-        if cell.failure.is_some() || base.failure.is_some() {
-            return None;
-        }
-        median_ratio(cell.samples.iter().zip(&base.samples).map(|(sample, base)| (sample.wall_ns, base.wall_ns)))
+        median_ratio(self.walls_ns(row, contender, base))
     }
 
-    /// Wall time of antifreeze over that of the fastest other allocator: the greatest of its ratios to them.
-    pub fn ratio_to_best_peer(&self, row: usize) -> Option<f64> {
+    /// The fastest other allocator in a row, the one to which antifreeze's ratio is greatest, and that ratio.
+    fn best_peer(&self, row: usize) -> Option<(usize, f64)> {
         let own = self.position(Contender::Antifreeze)?;
         let peers = (0..self.contenders.len()).filter(|&peer| peer != own);
-        peers.filter_map(|peer| self.time_ratio(row, own, peer)).max_by(f64::total_cmp)
+        peers
+            .filter_map(|peer| Some((peer, self.time_ratio(row, own, peer)?)))
+            .max_by(|one, other| one.1.total_cmp(&other.1))
+    }
+
+    /// Wall time of antifreeze over that of the fastest other allocator.
+    pub fn ratio_to_best_peer(&self, row: usize) -> Option<f64> {
+        self.best_peer(row).map(|(_, ratio)| ratio)
+    }
+
+    /// Whether the rounds do not agree if a row is lost: those in which antifreeze's ratio to the best peer is over
+    /// [`LOST_RATIO`], and those in which it is not, differ by fewer than `lead`. Never so without a peer.
+    pub fn is_undecided(&self, row: usize, lead: u32) -> bool {
+        let Some((own, (peer, _))) = self.position(Contender::Antifreeze).zip(self.best_peer(row)) else {
+            return false;
+        };
+        let is_over = |(own_ns, peer_ns): (u64, u64)| own_ns as f64 / peer_ns as f64 > LOST_RATIO;
+        let (over, under): (Vec<_>, Vec<_>) = self.walls_ns(row, own, peer).partition(|pair| is_over(*pair));
+        over.len().abs_diff(under.len()) < lead as usize
     }
 
     /// Wall time of a contender over that of antifreeze, in one row.
@@ -227,6 +249,18 @@ mod tests {
         assert_eq!(results.time_to_own(0, 2), None);
         results.cells[0][0].samples.clear();
         assert_eq!(results.ratio_to_best_peer(0), None);
+    }
+
+    #[test]
+    fn rows_are_decided_once_one_side_leads() {
+        let undecided = |own_ns: &[u64], peer_ns: &[u64]| results([own_ns, &[], peer_ns, &[]]).is_undecided(0, 3);
+        assert!(!undecided(&[116, 120, 300], &[100; 3]) && !undecided(&[115, 100, 1], &[100; 3]));
+        assert!(undecided(&[116, 120, 115], &[100; 3]));
+        assert!(undecided(&[116, 120, 115, 200], &[100; 4]), "three to one");
+        assert!(!undecided(&[116, 120, 115, 200, 120], &[100; 5]), "four to one");
+        assert!(!undecided(&[1, 1], &[]) && undecided(&[1, 1], &[1, 1]), "nobody to compare with; too few rounds");
+        // Of two peers the better one counts, which the other's rounds have no say in.
+        assert!(!results([&[120; 3], &[], &[100; 3], &[1000, 1000, 1]]).is_undecided(0, 3));
     }
 
     #[test]

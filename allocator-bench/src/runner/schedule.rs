@@ -1,6 +1,8 @@
 //! Plays all rows under all allocators, each run in a process of its own: first a round in which the kernel counts (or,
-//! where it may not, a short one that is thrown away), then the measured rounds, then one with probes.
+//! where it may not, a short one that is thrown away), then the measured rounds, then more of them for rows that are
+//! not decided, then one with probes.
 
+use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -34,13 +36,40 @@ pub enum Round {
     Probed,
 }
 
+impl Round {
+    /// By how many places the order of the allocators is rotated.
+    fn turn(self) -> usize {
+        match self {
+            Round::WarmUp | Round::Counted | Round::Probed => 0,
+            Round::Timed(number) => number as usize,
+        }
+    }
+}
+
+impl fmt::Display for Round {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Round::WarmUp => formatter.write_str("first round, thrown away"),
+            Round::Counted => formatter.write_str("first round, counted"),
+            Round::Timed(number) => write!(formatter, "round {number}"),
+            Round::Probed => formatter.write_str("last round, with probes"),
+        }
+    }
+}
+
 /// How everything is played.
 #[derive(Clone, Debug)]
 pub struct Schedule<'a> {
     /// Where the children are.
     pub directory: &'a Path,
-    /// The rounds, in their order.
-    pub rounds: Vec<Round>,
+    /// What comes before the measured rounds.
+    pub first: Round,
+    /// Measured rounds of all rows.
+    pub rounds: u32,
+    /// Measured rounds at most of a row that is not decided by then.
+    pub rounds_max: u32,
+    /// Whether a round with probes follows.
+    pub probed: bool,
     /// Whether the round in which the kernel counts is short.
     pub hurried: bool,
     /// What all rounds may take together, if that is limited: workloads are cut on a machine that is too slow for them.
@@ -57,31 +86,55 @@ impl Schedule<'_> {
     /// # Errors
     /// If the record cannot be written.
     pub fn play(&self, results: &mut Results, mut record: Option<&mut RecordFile>) -> Result<()> {
-        let runs = self.rounds.len() * results.rows.len() * results.contenders.len();
-        let bar = ProgressBar::new(runs as u64).with_style(style());
+        let all: Vec<usize> = (0..results.rows.len()).collect();
+        let rounds = u64::from(1 + self.rounds + u32::from(self.probed));
+        let bar = ProgressBar::new(rounds * (all.len() * results.contenders.len()) as u64).with_style(style());
         let start = Instant::now();
-        for (turn, &round) in self.rounds.iter().enumerate() {
-            if bar.is_hidden() {
-                eprintln!("round {} of {}", turn + 1, self.rounds.len());
+        self.play_round(self.first, &all, results, &bar, record.as_deref_mut())?;
+        self.cut_to_budget(results, start.elapsed(), &bar);
+        for number in 1..=self.rounds {
+            self.play_round(Round::Timed(number), &all, results, &bar, record.as_deref_mut())?;
+        }
+        for number in self.rounds + 1..=self.rounds_max {
+            let undecided =
+                all.iter().copied().filter(|&row| results.is_undecided(row, self.rounds)).collect::<Vec<_>>();
+            if undecided.is_empty() {
+                break;
             }
-            let held = (round == Round::Counted).then(counting::hold);
-            for row in 0..results.rows.len() {
-                for position in 0..results.contenders.len() {
-                    let index = rotated(position, turn + row, results.contenders.len());
-                    let contender = results.contenders[index];
-                    bar.set_message(format!("{} under {contender}", results.rows[row].workload));
-                    if results.cells[row][index].failure.is_none() {
-                        self.run(results, (row, index), round, &bar, record.as_deref_mut())?;
-                    }
-                    bar.inc(1);
-                }
-            }
-            drop(held);
-            if turn == 0 {
-                self.cut_to_budget(results, start.elapsed(), &bar);
-            }
+            bar.inc_length((undecided.len() * results.contenders.len()) as u64);
+            self.play_round(Round::Timed(number), &undecided, results, &bar, record.as_deref_mut())?;
+        }
+        if self.probed {
+            self.play_round(Round::Probed, &all, results, &bar, record)?;
         }
         bar.finish_and_clear();
+        Ok(())
+    }
+
+    fn play_round(
+        &self,
+        round: Round,
+        rows: &[usize],
+        results: &mut Results,
+        bar: &ProgressBar,
+        mut record: Option<&mut RecordFile>,
+    ) -> Result<()> {
+        let count = results.contenders.len();
+        if bar.is_hidden() {
+            eprintln!("{round}: {} rows", rows.len());
+        }
+        let _held = (round == Round::Counted).then(counting::hold);
+        for &row in rows {
+            for position in 0..count {
+                let index = rotated(position, round.turn() + row, count);
+                let contender = results.contenders[index];
+                bar.set_message(format!("{round}: {} under {contender}", results.rows[row].workload));
+                if results.cells[row][index].failure.is_none() {
+                    self.run(results, (row, index), round, bar, record.as_deref_mut())?;
+                }
+                bar.inc(1);
+            }
+        }
         Ok(())
     }
 
@@ -140,9 +193,9 @@ impl Schedule<'_> {
     /// budget.
     fn cut_to_budget(&self, results: &mut Results, first_took: Duration, bar: &ProgressBar) {
         let Some(budget) = self.budget else { return };
-        let Some((&first, rest)) = self.rounds.split_first() else { return };
-        let rest_share: f64 = rest.iter().map(|&round| self.share(round)).sum();
-        let cut = cut_share(first_took, rest_share / self.share(first), budget);
+        let probed_share = if self.probed { self.share(Round::Probed) } else { 0.0 };
+        let rest_share = f64::from(self.rounds) + probed_share;
+        let cut = cut_share(first_took, rest_share / self.share(self.first), budget);
         if cut < 1.0 {
             let text = format!("the machine is slow: workloads cut to {:.0} % of their quick length", cut * 100.0);
             bar.suspend(|| eprintln!("{text}"));
