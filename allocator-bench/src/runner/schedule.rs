@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use allocator_bench::contender::Contender;
+use allocator_bench::rng::Rng;
 use allocator_bench::sample::Sample;
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -37,7 +38,7 @@ pub enum Round {
 }
 
 impl Round {
-    /// By how many places the order of the allocators is rotated.
+    /// A number for the order of the allocators.
     fn turn(self) -> usize {
         match self {
             Round::WarmUp | Round::Counted | Round::Probed => 0,
@@ -125,8 +126,7 @@ impl Schedule<'_> {
         }
         let _held = (round == Round::Counted).then(counting::hold);
         for &row in rows {
-            for position in 0..count {
-                let index = rotated(position, round.turn() + row, count);
+            for index in order(round.turn(), row, count) {
                 let contender = results.contenders[index];
                 bar.set_message(format!("{round}: {} under {contender}", results.rows[row].workload));
                 if results.cells[row][index].failure.is_none() {
@@ -226,16 +226,20 @@ fn cut_share(first_took: Duration, rest: f64, budget: Duration) -> f64 {
     if share.is_finite() { share.clamp(CUT_SHARE_MIN, 1.0) } else { 1.0 }
 }
 
-/// The index of whoever has its turn at `position`, when everybody moves up by one from round to round.
-pub fn rotated(position: usize, round: usize, count: usize) -> usize {
-    (position + round) % count
+/// The order in which `count` contenders play a row in one round: random, but the same in every comparison. A machine
+/// may be the worse for what ran before, and everyone is to follow everyone: an order that only rotates has each
+/// suffer from the same neighbour.
+pub fn order(turn: usize, row: usize, count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    Rng::new((turn as u64) << 32 | row as u64).shuffle(&mut order);
+    order
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{CUT_SHARE_MIN, cut_share, rotated};
+    use super::{CUT_SHARE_MIN, cut_share, order};
 
     #[test]
     fn what_would_take_too_long_is_cut() {
@@ -249,11 +253,23 @@ mod tests {
     }
 
     #[test]
-    fn everyone_is_first_once() {
-        let firsts: Vec<usize> = (0..4).map(|round| rotated(0, round, 4)).collect();
-        assert_eq!(firsts, [0, 1, 2, 3]);
-        let mut turn: Vec<usize> = (0..4).map(|position| rotated(position, 7, 4)).collect();
-        turn.sort_unstable();
-        assert_eq!(turn, [0, 1, 2, 3]);
+    fn everyone_follows_everyone() {
+        const COUNT: usize = 7;
+        let mut followed = [[0; COUNT]; COUNT];
+        for (turn, row) in (1..=3).flat_map(|turn| (0..61).map(move |row| (turn, row))) {
+            let order = order(turn, row, COUNT);
+            order.windows(2).for_each(|pair| followed[pair[0]][pair[1]] += 1);
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert!(sorted.into_iter().eq(0..COUNT));
+        }
+        // A comparison of three rounds has 183 orders, of which each has every pair with a probability of one in seven.
+        for (one, row) in followed.iter().enumerate() {
+            for (other, &times) in row.iter().enumerate().filter(|&(other, _)| other != one) {
+                assert!((10..45).contains(&times), "{other} comes after {one} {times} times");
+            }
+        }
+        assert_eq!(order(2, 5, COUNT), order(2, 5, COUNT));
+        assert_eq!(order(1, 0, 1), [0]);
     }
 }

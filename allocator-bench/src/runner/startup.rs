@@ -15,7 +15,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use super::launch::{Failure, Play, output_of, parsed};
 use super::record::RecordFile;
 use super::results::{Cell, Run};
-use super::schedule::{Round, rotated};
+use super::schedule::{Round, order};
 
 /// The name on the command line and in the results.
 pub const STARTUP: &str = "startup";
@@ -37,8 +37,7 @@ pub fn measure(
     let play = Play { workload: STARTUP.to_owned(), threads: 1, scale: 1.0, deadline };
     let mut cells = vec![Cell::default(); contenders.len()];
     for run in 0..WARM_UP_RUNS + runs {
-        for position in 0..contenders.len() {
-            let index = rotated(position, run as usize, contenders.len());
+        for index in order(run as usize, 0, contenders.len()) {
             let (contender, cell) = (contenders[index], &mut cells[index]);
             if cell.failure.is_some() {
                 continue;
