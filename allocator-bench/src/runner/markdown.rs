@@ -27,7 +27,7 @@ pub fn table(record: &Record) -> String {
                 failure.or_else(|| cell.wall_ns().map(|ns| three_digits(ns as f64 / 1e6)))
             })
         });
-        let ratio = joined(&rows, |&row| results.ratio_to_best_peer(row).map(marked));
+        let ratio = joined(&rows, |&row| Some(marked(results.ratio_to_best_peer(row)?) + results.doubt(row)));
         lines.push(markdown_row([workload.to_owned()].into_iter().chain(figures).chain([ratio])));
     }
     lines.push(mean(results, "geometric mean, ms", |index| Some(results.geometric_mean(index, Cell::wall_ns)? / 1e6)));
@@ -42,10 +42,9 @@ pub fn table(record: &Record) -> String {
     lines.join("\n")
 }
 
-/// How many rounds the rows have, from the least to the most, as far as nobody failed.
+/// How many rounds the rows have had, from the least to the most.
 fn rounds(results: &Results) -> String {
-    let counts = results.cells.iter().filter_map(|cells| cells.iter().map(|cell| cell.samples.len()).max());
-    let (least, most) = (counts.clone().min().unwrap_or(0), counts.max().unwrap_or(0));
+    let (least, most) = (results.rounds(), results.row_rounds().max().unwrap_or(0));
     if least == most { most.to_string() } else { format!("{least} to {most}") }
 }
 

@@ -50,6 +50,7 @@ pub fn run(options: &Options) -> Result<bool> {
 
 /// Runs the whole comparison.
 fn compare(options: &Comparison) -> Result<bool> {
+    options.check()?;
     let contenders = options.selection.contenders()?;
     let directory = build::prepare(&contenders, options.selection.no_build, !options.times_only)?;
     let machine = Machine::read();

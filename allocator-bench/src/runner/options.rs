@@ -77,8 +77,8 @@ pub struct Comparison {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: Option<u32>,
 
-    /// Measured rounds at most of rows whose rounds do not agree who lost [default: three times --rounds; with --quick
-    /// as --rounds]
+    /// Measured rounds at most of rows whose rounds disagree on whether antifreeze lost [default: three times --rounds;
+    /// as --rounds with --quick, or if that is 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds_max: Option<u32>,
 
@@ -143,8 +143,19 @@ impl Comparison {
 
     /// Measured rounds of a row that is not decided after [`rounds`](Self::rounds), at most.
     pub fn rounds_max(&self) -> u32 {
-        let factor = if self.quick { 1 } else { UNDECIDED_FACTOR };
+        // One round agrees with itself.
+        let factor = if self.quick || self.rounds() == 1 { 1 } else { UNDECIDED_FACTOR };
         self.rounds_max.unwrap_or(self.rounds() * factor)
+    }
+
+    /// Refuses what contradicts itself.
+    ///
+    /// # Errors
+    /// If there are to be fewer rounds at most than rounds.
+    pub fn check(&self) -> Result<()> {
+        let (rounds, most) = (self.rounds(), self.rounds_max());
+        ensure!(most >= rounds, "--rounds-max {most} is less than the {rounds} rounds of every row");
+        Ok(())
     }
 
     /// Length of a workload.
@@ -159,7 +170,8 @@ impl Comparison {
 
     /// What all rounds may take, where that is limited: in quick mode, unless the length was asked for.
     pub fn budget(&self) -> Option<Duration> {
-        (self.quick && self.scale.is_none() && self.rounds.is_none()).then_some(QUICK_BUDGET)
+        let is_ours_to_choose = self.scale.is_none() && self.rounds.is_none() && self.rounds_max.is_none();
+        (self.quick && is_ours_to_choose).then_some(QUICK_BUDGET)
     }
 
     /// The numbers of threads, in the order given.
@@ -245,12 +257,14 @@ mod tests {
         assert!(full.includes("churn") && full.includes("startup"));
         let quick = parse("--quick --rounds 7").expect("valid");
         assert_eq!((quick.rounds(), quick.scale_of(grow)), (7, grow.quick_scale));
-        let rounds_max = ["", "--rounds 4", "--quick", "--quick --rounds-max 9", "--rounds-max 1"];
-        assert_eq!(rounds_max.map(|line| parse(line).expect("valid").rounds_max()), [15, 12, 3, 9, 1]);
+        let rounds_max = ["", "--rounds 4", "--rounds 1", "--quick", "--quick --rounds-max 9", "--rounds-max 5"];
+        assert_eq!(rounds_max.map(|line| parse(line).expect("valid").rounds_max()), [15, 12, 1, 3, 9, 5]);
+        assert!(parse("--rounds-max 4").expect("each is valid").check().is_err() && full.check().is_ok());
         assert_eq!(parse("--quick --scale 2").expect("valid").scale_of(grow), 2.0);
-        let limited = ["--quick", "", "--rounds 7", "--quick --rounds 7", "--quick --scale 2"]
-            .map(|line| parse(line).expect("valid").budget().is_some());
-        assert_eq!(limited, [true, false, false, false, false]);
+        let limited =
+            ["--quick", "", "--rounds 7", "--quick --rounds 7", "--quick --scale 2", "--quick --rounds-max 9"]
+                .map(|line| parse(line).expect("valid").budget().is_some());
+        assert_eq!(limited, [true, false, false, false, false, false]);
     }
 
     #[test]

@@ -142,29 +142,50 @@ impl Results {
         median_ratio(self.walls_ns(row, contender, base))
     }
 
-    /// The fastest other allocator in a row, the one to which antifreeze's ratio is greatest, and that ratio.
-    fn best_peer(&self, row: usize) -> Option<(usize, f64)> {
-        let own = self.position(Contender::Antifreeze)?;
-        let peers = (0..self.contenders.len()).filter(|&peer| peer != own);
-        peers
-            .filter_map(|peer| Some((peer, self.time_ratio(row, own, peer)?)))
-            .max_by(|one, other| one.1.total_cmp(&other.1))
-    }
-
-    /// Wall time of antifreeze over that of the fastest other allocator.
+    /// Wall time of antifreeze over that of the fastest other allocator: the greatest of its ratios to them.
     pub fn ratio_to_best_peer(&self, row: usize) -> Option<f64> {
-        self.best_peer(row).map(|(_, ratio)| ratio)
+        let own = self.position(Contender::Antifreeze)?;
+        self.peers().filter_map(|peer| self.time_ratio(row, own, peer)).max_by(f64::total_cmp)
     }
 
-    /// Whether the rounds do not agree if a row is lost: those in which antifreeze's ratio to the best peer is over
-    /// [`LOST_RATIO`], and those in which it is not, differ by fewer than `lead`. Never so without a peer.
-    pub fn is_undecided(&self, row: usize, lead: u32) -> bool {
-        let Some((own, (peer, _))) = self.position(Contender::Antifreeze).zip(self.best_peer(row)) else {
-            return false;
-        };
-        let is_over = |(own_ns, peer_ns): (u64, u64)| own_ns as f64 / peer_ns as f64 > LOST_RATIO;
-        let (over, under): (Vec<_>, Vec<_>) = self.walls_ns(row, own, peer).partition(|pair| is_over(*pair));
-        over.len().abs_diff(under.len()) < lead as usize
+    /// What follows the ratio of a row in tables: a question mark if its rounds disagree on whether it is lost. The
+    /// lead it takes is that of a row with the fewest rounds, which all agree.
+    pub fn doubt(&self, row: usize) -> &'static str {
+        if self.is_undecided(row, self.rounds()) { " ?" } else { "" }
+    }
+
+    /// Whether the rounds of a row disagree on whether it is lost. It is as soon as those in which antifreeze's ratio
+    /// to some peer is over [`LOST_RATIO`] exceed the others by `lead`; it is not once it is the other way round for
+    /// all peers (a sequential sign test). Without a peer there is nothing to disagree on.
+    pub fn is_undecided(&self, row: usize, lead: usize) -> bool {
+        let Some(own) = self.position(Contender::Antifreeze) else { return false };
+        let leads = self.peers().filter_map(|peer| self.lead_of_lost(row, own, peer)).collect::<Vec<_>>();
+        let lead = lead as i64;
+        leads.iter().all(|&of_lost| of_lost < lead) && leads.iter().any(|&of_lost| of_lost > -lead)
+    }
+
+    /// By how much the rounds in which a contender's ratio to another is over [`LOST_RATIO`] exceed those in which it
+    /// is not.
+    fn lead_of_lost(&self, row: usize, contender: usize, base: usize) -> Option<i64> {
+        self.time_ratio(row, contender, base)?;
+        let is_over = |(own_ns, base_ns): (u64, u64)| own_ns as f64 / base_ns as f64 > LOST_RATIO;
+        Some(self.walls_ns(row, contender, base).map(|pair| if is_over(pair) { 1 } else { -1 }).sum())
+    }
+
+    /// How many rounds all rows have had, as far as somebody has played them at all.
+    pub fn rounds(&self) -> usize {
+        self.row_rounds().min().unwrap_or(0)
+    }
+
+    /// How many rounds each row has had, without those in which everybody failed.
+    pub fn row_rounds(&self) -> impl Iterator<Item = usize> {
+        let counts = self.cells.iter().filter_map(|cells| cells.iter().map(|cell| cell.samples.len()).max());
+        counts.filter(|&count| count > 0)
+    }
+
+    /// The columns but antifreeze's.
+    fn peers(&self) -> impl Iterator<Item = usize> {
+        (0..self.contenders.len()).filter(|&index| self.contenders[index] != Contender::Antifreeze)
     }
 
     /// Wall time of a contender over that of antifreeze, in one row.
@@ -259,8 +280,10 @@ mod tests {
         assert!(undecided(&[116, 120, 115, 200], &[100; 4]), "three to one");
         assert!(!undecided(&[116, 120, 115, 200, 120], &[100; 5]), "four to one");
         assert!(!undecided(&[1, 1], &[]) && undecided(&[1, 1], &[1, 1]), "nobody to compare with; too few rounds");
-        // Of two peers the better one counts, which the other's rounds have no say in.
-        assert!(!results([&[120; 3], &[], &[100; 3], &[1000, 1000, 1]]).is_undecided(0, 3));
+        // Lost to one peer is lost; not lost is so only to all.
+        let two_peers = |one: &[u64], other: &[u64]| results([&[120; 3], &[], one, other]).is_undecided(0, 3);
+        assert!(!two_peers(&[100; 3], &[1000, 100, 1]) && !two_peers(&[120; 3], &[130; 3]));
+        assert!(two_peers(&[120; 3], &[100, 130, 130]));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::backing::Backing;
 use super::launch::{Failure, Play};
 use super::record::RecordFile;
-use super::results::{Results, Run};
+use super::results::{Results, Row, Run};
 use super::{counting, launch};
 
 /// How much shorter than a measured run others are.
@@ -98,7 +98,7 @@ impl Schedule<'_> {
         }
         for number in self.rounds + 1..=self.rounds_max {
             let undecided =
-                all.iter().copied().filter(|&row| results.is_undecided(row, self.rounds)).collect::<Vec<_>>();
+                all.iter().copied().filter(|&row| results.is_undecided(row, self.rounds as usize)).collect::<Vec<_>>();
             if undecided.is_empty() {
                 break;
             }
@@ -126,7 +126,7 @@ impl Schedule<'_> {
         }
         let _held = (round == Round::Counted).then(counting::hold);
         for &row in rows {
-            for index in order(round.turn(), row, count) {
+            for index in order(round.turn(), &results.rows[row], count) {
                 let contender = results.contenders[index];
                 bar.set_message(format!("{round}: {} under {contender}", results.rows[row].workload));
                 if results.cells[row][index].failure.is_none() {
@@ -226,20 +226,26 @@ fn cut_share(first_took: Duration, rest: f64, budget: Duration) -> f64 {
     if share.is_finite() { share.clamp(CUT_SHARE_MIN, 1.0) } else { 1.0 }
 }
 
-/// The order in which `count` contenders play a row in one round: random, but the same in every comparison. A machine
-/// may be the worse for what ran before, and everyone is to follow everyone: an order that only rotates has each
-/// suffer from the same neighbour.
-pub fn order(turn: usize, row: usize, count: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..count).collect();
-    Rng::new((turn as u64) << 32 | row as u64).shuffle(&mut order);
-    order
+/// The order in which `count` contenders play a row in its round number `turn`: each follows another one in each round,
+/// for what one leaves behind, the next one may suffer from. Who is who differs by row.
+///
+/// Numbers in steps of 1, 2, .. modulo a prime: in steps of `s` each comes after the one `s` below it. Where there are
+/// fewer contenders than the prime, those that do not exist are passed over, and some come after the same one twice.
+pub fn order(turn: usize, row: &Row, count: usize) -> Vec<usize> {
+    let prime = (count.max(2)..).find(|number| (2..*number).all(|divisor| number % divisor != 0)).unwrap_or(2);
+    let step = turn % (prime - 1) + 1;
+    let mut names: Vec<usize> = (0..count).collect();
+    let seed = row.workload.bytes().fold(row.threads as u64, |seed, byte| seed.wrapping_mul(31) + u64::from(byte));
+    Rng::new(seed).shuffle(&mut names);
+    (0..prime).filter_map(|place| names.get((turn + place * step) % prime).copied()).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
-    use super::{CUT_SHARE_MIN, cut_share, order};
+    use super::{CUT_SHARE_MIN, Row, cut_share, order};
 
     #[test]
     fn what_would_take_too_long_is_cut() {
@@ -253,23 +259,20 @@ mod tests {
     }
 
     #[test]
-    fn everyone_follows_everyone() {
-        const COUNT: usize = 7;
-        let mut followed = [[0; COUNT]; COUNT];
-        for (turn, row) in (1..=3).flat_map(|turn| (0..61).map(move |row| (turn, row))) {
-            let order = order(turn, row, COUNT);
-            order.windows(2).for_each(|pair| followed[pair[0]][pair[1]] += 1);
-            let mut sorted = order.clone();
-            sorted.sort_unstable();
-            assert!(sorted.into_iter().eq(0..COUNT));
+    fn nobody_follows_the_same_one_twice() {
+        let row = |workload: &str, threads| Row { workload: workload.to_owned(), threads, scale: 1.0 };
+        for count in [2, 3, 5, 7] {
+            let orders: Vec<_> = (0..count - 1).map(|turn| order(turn, &row("churn", 2), count)).collect();
+            let pairs: BTreeSet<_> = orders.iter().flat_map(|order| order.windows(2)).collect();
+            assert_eq!(pairs.len(), (count - 1) * (count - 1), "{orders:?}");
         }
-        // A comparison of three rounds has 183 orders, of which each has every pair with a probability of one in seven.
-        for (one, row) in followed.iter().enumerate() {
-            for (other, &times) in row.iter().enumerate().filter(|&(other, _)| other != one) {
-                assert!((10..45).contains(&times), "{other} comes after {one} {times} times");
-            }
+        for (turn, count) in (0..20).flat_map(|turn| (1..10).map(move |count| (turn, count))) {
+            let mut order = order(turn, &row("churn", 1), count);
+            order.sort_unstable();
+            assert!(order.iter().copied().eq(0..count), "{order:?}");
         }
-        assert_eq!(order(2, 5, COUNT), order(2, 5, COUNT));
-        assert_eq!(order(1, 0, 1), [0]);
+        let firsts: BTreeSet<_> = (1..=7).map(|turn| order(turn, &row("churn", 1), 7)[0]).collect();
+        assert_eq!(firsts.len(), 7);
+        assert_ne!(order(1, &row("churn", 1), 7), order(1, &row("churn", 2), 7));
     }
 }

@@ -14,7 +14,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 
 use super::launch::{Failure, Play, output_of, parsed};
 use super::record::RecordFile;
-use super::results::{Cell, Run};
+use super::results::{Cell, Row, Run};
 use super::schedule::{Round, order};
 
 /// The name on the command line and in the results.
@@ -34,10 +34,11 @@ pub fn measure(
     mut record: Option<&mut RecordFile>,
 ) -> Result<Vec<Cell>> {
     eprintln!("{STARTUP}: {runs} runs of each");
-    let play = Play { workload: STARTUP.to_owned(), threads: 1, scale: 1.0, deadline };
+    let row = Row { workload: STARTUP.to_owned(), threads: 1, scale: 1.0 };
+    let play = Play { workload: row.workload.clone(), threads: row.threads, scale: row.scale, deadline };
     let mut cells = vec![Cell::default(); contenders.len()];
     for run in 0..WARM_UP_RUNS + runs {
-        for index in order(run as usize, 0, contenders.len()) {
+        for index in order(run as usize, &row, contenders.len()) {
             let (contender, cell) = (contenders[index], &mut cells[index]);
             if cell.failure.is_some() {
                 continue;

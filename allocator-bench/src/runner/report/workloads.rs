@@ -21,6 +21,9 @@ pub(super) fn times(results: &Results) -> String {
         let percent = WIDE_SPREAD * 100.0;
         let _ = write!(text, "\n\n~ the rounds of an allocator spread by more than {percent:.0} % of their median");
     }
+    if (0..results.rows.len()).any(|row| !results.doubt(row).is_empty()) {
+        let _ = write!(text, "\n\n? the rounds disagree on whether the row is over {LOST_RATIO}x the best peer");
+    }
     let ratios: Vec<f64> = (0..results.rows.len()).filter_map(|row| results.ratio_to_best_peer(row)).collect();
     if !ratios.is_empty() {
         let lost = ratios.iter().filter(|&&ratio| ratio > LOST_RATIO).count();
@@ -54,8 +57,10 @@ fn verdict(results: &Results, row: usize) -> String {
         return "RESULTS DIFFER".to_owned();
     }
     match results.ratio_to_best_peer(row) {
-        Some(ratio) if ratio > LOST_RATIO => format!("{ratio:.2}x LOST"),
-        Some(ratio) => format!("{ratio:.2}x"),
+        Some(ratio) => {
+            let lost = if ratio > LOST_RATIO { " LOST" } else { "" };
+            format!("{ratio:.2}x{lost}{}", results.doubt(row))
+        }
         None => NO_FIGURE.to_owned(),
     }
 }
