@@ -1,7 +1,7 @@
 //! Compares antifreeze with other allocators on whole workloads: `cargo run --release -p allocator-bench`.
 //!
 //! Every run is a process of its own (a `bench-*` binary with its own global allocator), started in turn: round by
-//! round, workload by workload, the order of the allocators drawn anew. See `--help` for the options.
+//! round, workload by workload, one allocator after the other. See `--help` for the options.
 
 mod runner;
 

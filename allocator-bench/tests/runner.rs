@@ -52,6 +52,12 @@ fn directory_of_runner() -> tempfile::TempDir {
     directory
 }
 
+/// Makes `commands` a script that stands in for a child.
+fn write_script(path: &Path, commands: &str) {
+    fs::write(path, format!("#!/bin/sh\n{commands}\n")).expect("a new file");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+}
+
 #[test]
 fn a_comparison_is_reported_and_recorded() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -110,9 +116,7 @@ fn rows_whose_rounds_disagree_are_played_more_often() {
                case $1 in churn) wall_ns=200;; larson) [ $((run % 2)) = 1 ] && wall_ns=200;; \
                sh6) [ $run -le 2 ] && wall_ns=200;; esac";
     for (name, walls) in [("antifreeze", own), ("system", "wall_ns=100")] {
-        let path = place(&format!("bench-{name}"));
-        fs::write(&path, format!("#!/bin/sh\n{walls}\necho wall_ns=$wall_ns {figures}\n")).expect("a new file");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        write_script(&place(&format!("bench-{name}")), &format!("{walls}\necho wall_ns=$wall_ns {figures}"));
     }
     let output = run(
         &place("allocator-bench"),
@@ -188,12 +192,11 @@ fn a_child_that_hangs_or_crashes_is_reported_and_the_others_go_on() {
     symlink(built.join("bench-system"), place("real-system")).expect("a new name");
     let scripts = [
         // Hangs on one workload only.
-        ("bench-system", "#!/bin/sh\n[ $1 = larson ] && exec sleep 1000\nexec $(dirname $0)/real-system \"$@\"\n"),
-        ("bench-mimalloc", "#!/bin/sh\nkill -SEGV $$\n"),
+        ("bench-system", "[ $1 = larson ] && exec sleep 1000\nexec $(dirname $0)/real-system \"$@\""),
+        ("bench-mimalloc", "kill -SEGV $$"),
     ];
     for (name, script) in scripts {
-        fs::write(place(name), script).expect("a new file");
-        fs::set_permissions(place(name), fs::Permissions::from_mode(0o755)).expect("it is ours");
+        write_script(&place(name), script);
     }
     let mimalloc = if cfg!(feature = "mimalloc") { "--allocator mimalloc" } else { "" };
     let output = run(
