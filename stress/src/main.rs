@@ -63,7 +63,7 @@ struct Options {
     allocators: Vec<String>,
 
     /// How often each allocator runs, in turns; medians are reported
-    #[arg(long, global = true, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, global = true, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
 
     /// Do not hold memory that the host backs for the children
