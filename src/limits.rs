@@ -23,11 +23,6 @@ const_assert!(SLICE_BYTES * SLICES_PER_CHUNK as usize == CHUNK_BYTES);
 /// more time, and a program of 6 MiB took 11 with 4 MiB.
 pub(crate) const FIRST_BLOCKS_BYTES: usize = 8 << 20;
 const_assert!(FIRST_BLOCKS_BYTES.is_multiple_of(CHUNK_BYTES));
-/// Slabs of one slice of a class that a heap has used up, after which its next ones begin no chunks in small pages:
-/// they are dense, and a program with as many small blocks chases pointers among them. A hash map of 100,000 boxes took
-/// 353 ms at best in place of 461 (mimalloc 379), and as much memory as before; with 2 MiB of small pages for all,
-/// programs with few blocks of many sizes took 5.4 MiB for 3.3. One slab instead of four was no faster.
-pub(crate) const GROWING_SLABS_MIN: u32 = 4;
 
 /// Requests of at least this many bytes get a slot (a room of the huge region). Rounding to a whole chunk wastes at
 /// most 2 MiB / 32 MiB = 6 % there.

@@ -26,5 +26,5 @@ pub(crate) use reservation::Reservation;
 pub(crate) use reservation::pointer_at;
 pub(crate) use retired::start_anew_after_fork;
 pub(crate) use rooms::{Availability, RoomIndex};
-pub(crate) use space::{HEADER_BYTES, Run, Wish};
+pub(crate) use space::{HEADER_BYTES, Run};
 pub(crate) use standing::{Commitment, Standing, WhyStepped};

@@ -8,7 +8,7 @@
 use super::registry::Arena;
 use super::reservation::Reservation;
 use super::retired::Sink;
-use super::space::{Run, Wish};
+use super::space::Run;
 use crate::limits::CHUNK_BYTES;
 use crate::os::{Os, hugetlb};
 use crate::units::{Chunks, Slices};
@@ -50,11 +50,11 @@ impl<O: Os> Arena<O> {
         &self,
         count: Slices,
         align_bytes: usize,
-        wish: Wish,
+        zeroed: bool,
     ) -> Option<(&'static Reservation, Run)> {
         self.pools().find_map(|reservation| {
             let sink = Sink { arena: self, reservation };
-            let run = reservation.space.allocate(self.kernel(), count, align_bytes, wish, &sink)?;
+            let run = reservation.space.allocate(self.kernel(), count, align_bytes, zeroed, &sink)?;
             Some((reservation, run))
         })
     }

@@ -12,7 +12,7 @@ use super::refusal::Refusal;
 use super::reservation::{Missing, Reservation};
 use super::retired::{RetiredQueue, Sink};
 use super::rooms::{Claimed, RoomIndex};
-use super::space::{HEADER_BYTES, Run, Wish};
+use super::space::{HEADER_BYTES, Run};
 use super::standing::{Commitment, Standing, WhyStepped};
 use super::starting::Starting;
 use crate::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
@@ -343,12 +343,13 @@ impl<O: Os> Arena<O> {
         }
     }
 
-    /// Claims a run of `count` slices at a multiple of `align_bytes`.
+    /// Claims a run of `count` slices at a multiple of `align_bytes`; for one of several chunks that must be `zeroed`,
+    /// chunks that hold no old data are taken first.
     pub(crate) fn allocate_run(
         &self,
         count: Slices,
         align_bytes: usize,
-        wish: Wish,
+        zeroed: bool,
     ) -> Option<(&'static Reservation, Run)> {
         let bytes = count.in_bytes().checked_add(align_bytes)?;
         self.on_some(bytes, |reservation| {
@@ -357,7 +358,7 @@ impl<O: Os> Arena<O> {
             }
             let sink = Sink { arena: self, reservation };
             let cold_before = reservation.space.cold_claims();
-            let run = reservation.space.allocate(&self.kernel, count, align_bytes, wish, &sink)?;
+            let run = reservation.space.allocate(&self.kernel, count, align_bytes, zeroed, &sink)?;
             self.note_reached(reservation);
             if reservation.space.cold_claims() != cold_before {
                 self.note_growth(reservation);

@@ -54,17 +54,6 @@ pub(crate) struct Run {
     pub(crate) zeroed: bool,
 }
 
-/// What a run should be where there is a choice; it is served all the same where there is none.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Wish {
-    /// Anything.
-    None,
-    /// If longer than a chunk, without old data, so that it reads as zeroes.
-    Zeroed,
-    /// For blocks of which there are more and more: where it takes a chunk that was never used, one in hugepages.
-    Growing,
-}
-
 /// Told of each chunk that has become free and holds old data.
 pub(crate) trait Retire {
     fn retire_chunk(&self, chunk: ChunkIndex);
@@ -200,22 +189,22 @@ impl Space {
     }
 
     /// Claims `count` slices at a multiple of `align_bytes`, a power of two. Prefers the fullest chunk that fits; more
-    /// than a chunk takes whole chunks and the start of the next.
+    /// than a chunk takes whole chunks and the start of the next, such without old data if it must be `zeroed`.
     pub(crate) fn allocate<O: Os>(
         &self,
         kernel: &Kernel<O>,
         count: Slices,
         align_bytes: usize,
-        wish: Wish,
+        zeroed: bool,
         sink: &impl Retire,
     ) -> Option<Run> {
         if self.is_closed() {
             None
         } else if count.0 <= SLICES_PER_CHUNK && align_bytes <= CHUNK_BYTES {
             let align = (align_bytes / SLICE_BYTES).max(1) as u32;
-            self.allocate_in_chunk(kernel, count, align, wish)
+            self.allocate_in_chunk(kernel, count, align)
         } else {
-            self.allocate_chunks(kernel, count, align_bytes.max(CHUNK_BYTES), wish == Wish::Zeroed, sink)
+            self.allocate_chunks(kernel, count, align_bytes.max(CHUNK_BYTES), zeroed, sink)
         }
     }
 
@@ -229,14 +218,14 @@ impl Space {
         Some(Run { start, count, zeroed })
     }
 
-    fn allocate_in_chunk<O: Os>(&self, kernel: &Kernel<O>, count: Slices, align: u32, wish: Wish) -> Option<Run> {
+    fn allocate_in_chunk<O: Os>(&self, kernel: &Kernel<O>, count: Slices, align: u32) -> Option<Run> {
         let [first_count, first_used] = self.frontier.first_chunks();
         // A program that has used all of the small pages is no longer small: what is free among them is for slabs of
         // one slice, which make up a chunk's rest best.
         let in_first = count.0 == 1 || first_used < first_count;
         let lowest = if in_first { 0 } else { self.frontier.blocks_start() as usize };
         self.search(lowest, TRIES_PER_BUCKET, count, align)
-            .or_else(|| self.claim_fresh(kernel, in_first && wish != Wish::Growing, count, align))
+            .or_else(|| self.claim_fresh(kernel, in_first, count, align))
             // Before this space gives up: every chunk, wherever it lies.
             .or_else(|| self.search(0, u32::MAX, count, align))
             .or_else(|| self.claim_fresh(kernel, true, count, align))

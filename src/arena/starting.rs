@@ -9,7 +9,6 @@ use core::ptr::{NonNull, null_mut};
 
 use super::refusal::Refusal;
 use super::registry::Arena;
-use super::space::Wish;
 use crate::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use crate::governor::ThreadMain;
 use crate::os::{Os, OsError};
@@ -152,7 +151,7 @@ impl<O: Os> Arena<O> {
     /// For programs whose static thread-local storage is too large for the usual stack.
     fn start_on_large_stack(&self) -> bool {
         let Some((reservation, run)) =
-            Slices::holding(WORKER_LARGE_STACK_BYTES).and_then(|slices| self.allocate_run(slices, 1, Wish::None))
+            Slices::holding(WORKER_LARGE_STACK_BYTES).and_then(|slices| self.allocate_run(slices, 1, false))
         else {
             return false;
         };

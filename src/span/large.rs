@@ -6,7 +6,7 @@
 use core::ptr::NonNull;
 
 use super::slab::Slab;
-use crate::arena::{Arena, Reservation, Run, Wish};
+use crate::arena::{Arena, Reservation, Run};
 use crate::fatal::fatal;
 use crate::limits::HUGE_BYTES_MIN;
 use crate::os::Os;
@@ -23,13 +23,9 @@ pub(crate) struct Block {
 /// taken from memory that is zero already, if there is any.
 pub(crate) fn allocate<O: Os>(arena: &Arena<O>, bytes: usize, align_bytes: usize, zeroed: bool) -> Option<Block> {
     // Smaller ones are written faster than the kernel zeroes their pages.
-    let wish = wish(zeroed && bytes >= HUGE_BYTES_MIN);
-    let (reservation, run) = arena.allocate_run(Slices::holding(bytes.max(1))?, align_bytes, wish)?;
+    let zeroed = zeroed && bytes >= HUGE_BYTES_MIN;
+    let (reservation, run) = arena.allocate_run(Slices::holding(bytes.max(1))?, align_bytes, zeroed)?;
     Some(create(reservation, run))
-}
-
-fn wish(zeroed: bool) -> Wish {
-    if zeroed { Wish::Zeroed } else { Wish::None }
 }
 
 /// Claims a span for `bytes` in the explicit hugepage pool.
@@ -39,7 +35,7 @@ pub(crate) fn allocate_in_pool<O: Os>(
     align_bytes: usize,
     zeroed: bool,
 ) -> Option<Block> {
-    let (reservation, run) = arena.allocate_in_pool(Slices::holding(bytes)?, align_bytes, wish(zeroed))?;
+    let (reservation, run) = arena.allocate_in_pool(Slices::holding(bytes)?, align_bytes, zeroed)?;
     Some(create(reservation, run))
 }
 

@@ -13,12 +13,12 @@ use core::ptr::{NonNull, from_ref, null};
 use super::engine::Engine;
 use super::lists::Lists;
 use super::released::{Released, ReleasedRun};
-use crate::arena::{BlockSpace, Found, Reservation, Run, Wish};
+use crate::arena::{BlockSpace, Found, Reservation, Run};
 use crate::atomic::AtomicU64;
 use crate::fatal::fatal;
 use crate::limits::{
-    EMPTY_KEPT_BLOCK_BYTES_MIN, EMPTY_KEPT_BYTES_MAX, EMPTY_SLAB_BLOCK_BYTES_MAX, GROWING_SLABS_MIN,
-    PARTIAL_CLASS_BYTES_MAX, PARTIAL_HEAP_BYTES_MAX, PARTIAL_OWN_BYTES_MAX,
+    EMPTY_KEPT_BLOCK_BYTES_MIN, EMPTY_KEPT_BYTES_MAX, EMPTY_SLAB_BLOCK_BYTES_MAX, PARTIAL_CLASS_BYTES_MAX,
+    PARTIAL_HEAP_BYTES_MAX, PARTIAL_OWN_BYTES_MAX,
 };
 use crate::lockfree::remote_free::Push;
 use crate::os::Os;
@@ -202,7 +202,7 @@ impl Heap {
             let next = self.pop_worthwhile(bin).or_else(|| engine.pool().take(class, self.address()));
             // Where memory is short, what the heap has comes before what it would have to wait for.
             let next = next.or_else(|| if engine.arena().is_short() { self.pop_partial(bin) } else { None });
-            let next = next.or_else(|| self.fresh(engine, bin, class)).or_else(|| self.pop_partial(bin));
+            let next = next.or_else(|| self.fresh(engine, class)).or_else(|| self.pop_partial(bin));
             let Some(slab) = next else {
                 // What the heap keeps of other classes is memory as well.
                 if self.release_emptied(engine) {
@@ -221,13 +221,10 @@ impl Heap {
         }
     }
 
-    fn fresh<O: Os>(&self, engine: &Engine<O>, bin: &Bin, class: Class) -> Option<&'static Slab> {
+    fn fresh<O: Os>(&self, engine: &Engine<O>, class: Class) -> Option<&'static Slab> {
         let slices = Slices(class.shape().slices);
-        // What the heap has used up of the class, and not got back.
-        let grows = slices.0 == 1 && bin.credit.get() >= GROWING_SLABS_MIN;
-        let wish = if grows { Wish::Growing } else { Wish::None };
         let (reservation, run) =
-            self.take_released(engine, slices).or_else(|| engine.arena().allocate_run(slices, 1, wish))?;
+            self.take_released(engine, slices).or_else(|| engine.arena().allocate_run(slices, 1, false))?;
         Some(Slab::create(reservation, run, class, self.address()))
     }
 

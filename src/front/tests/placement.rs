@@ -14,32 +14,6 @@ fn a_block_grown_out_of_the_first_region_stays_in_committed_memory() {
     mark(grown, wanted, 1);
 }
 
-fn is_huge_backed(engine: TestEngine, block: *mut u8) -> bool {
-    let Some(Found::Slice(reservation, slice)) = engine.arena().find(block.addr()) else { panic!("{block:?}") };
-    reservation.space.frontier().is_huge_backed(slice.chunk())
-}
-
-#[test]
-fn many_small_blocks_of_one_size_go_on_in_hugepages() {
-    let (engine, heap) = started(FakeOs::new(), Commit::Ready);
-    let first: Vec<_> = (0..MIB / 16).map(|_| allocate(engine, heap, layout(16))).collect();
-    assert!(first.iter().all(|block| !is_huge_backed(engine, *block)), "a chunk that has room comes first");
-    let more: Vec<_> = (0..4 * MIB / 1024).map(|_| allocate(engine, heap, layout(1024))).collect();
-    assert!(more[MIB / 1024..].iter().all(|block| is_huge_backed(engine, *block)));
-}
-
-#[test]
-fn few_small_blocks_of_many_sizes_stay_in_small_pages() {
-    let (engine, heap) = started(FakeOs::new(), Commit::Ready);
-    let heaps = [heap, engine.acquire_heap().unwrap(), engine.acquire_heap().unwrap()];
-    for (heap, bytes) in heaps.iter().flat_map(|heap| (16..=8 << 10).step_by(96).map(move |bytes| (heap, bytes))) {
-        assert!(!is_huge_backed(engine, allocate(engine, heap, layout(bytes))), "{bytes} bytes");
-    }
-    // More than one chunk has been begun.
-    let first_used = |reservation: &'static Reservation| reservation.space.frontier().first_chunks()[1];
-    assert!(engine.arena().reservations().map(first_used).sum::<u32>() > 1);
-}
-
 #[test]
 fn foreign_addresses_are_recognised() {
     let (engine, heap) = started(FakeOs::new(), Commit::Stepped);
