@@ -78,6 +78,9 @@ fn a_comparison_is_reported_and_recorded() {
     // Churn on one and on two threads, vec_grow on one.
     let rows = 3 * Contender::built().count();
     assert_eq!(["1", "2", "probed"].map(|round| lines_of(&record, "round", round).len()), [rows; 3], "{record}");
+    let distances: Vec<bool> =
+        lines_of(&record, "round", "1").iter().map(|line| !line["line_after_ns"].is_empty()).collect();
+    assert!(distances.iter().all(|&known| known == distances[0]), "{record}");
     let counted = lines_of(&record, "round", "counted");
     if said.contains("system calls are not counted") {
         skip(format_args!("the kernel may not count here: {said}"));

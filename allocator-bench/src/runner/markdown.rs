@@ -1,8 +1,9 @@
 //! The short table of a record, for documents: `allocator-bench table FILE.csv`. A document holds it between
 //! `<!-- allocator-bench table FILE.csv -->` and `<!-- end of table -->`; a test sees that it is what is printed.
 
+use super::cell::Cell;
 use super::record::Record;
-use super::results::{Cell, LOST_RATIO, Results};
+use super::results::{LOST_RATIO, Results};
 
 /// The caption and the table.
 pub fn table(record: &Record) -> String {

@@ -2,7 +2,9 @@
 
 mod backing;
 mod build;
+mod cell;
 mod counting;
+mod distance;
 mod instructions;
 mod launch;
 mod machine;

@@ -1,14 +1,12 @@
-//! All runs of a comparison, and what follows from them: medians, ratios, means over workloads.
+//! All runs of a comparison, and what follows from them: ratios, means over workloads.
 
 use std::fmt;
 
 use allocator_bench::contender::Contender;
-use allocator_bench::counts::Counts;
-use allocator_bench::latency::{Call, Latencies, Latency};
-use allocator_bench::sample::Sample;
-use allocator_bench::summary::{geometric_mean, median, median_ratio};
+use allocator_bench::summary::{geometric_mean, median_ratio};
 
-use super::launch::Failure;
+use super::cell::{Cell, Timed};
+use super::distance::Distance;
 
 /// A row whose ratio to the best peer is above this is lost.
 pub const LOST_RATIO: f64 = 1.15;
@@ -38,73 +36,6 @@ pub fn threads_text(count: usize) -> String {
     if count == 1 { "1 thread".to_owned() } else { format!("{count} threads") }
 }
 
-/// What one run of one child gave.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Run {
-    /// A measured round.
-    Timed(Sample),
-    /// The round in which the kernel counted.
-    Counted(Counts),
-    /// The round in which each call was timed.
-    Probed(Latencies),
-}
-
-/// The runs of one allocator in one row.
-#[derive(Clone, Debug, Default)]
-pub struct Cell {
-    /// One sample for each measured round.
-    pub samples: Vec<Sample>,
-    /// What the kernel counted.
-    pub counts: Option<Counts>,
-    /// What its calls took.
-    pub latencies: Option<Latencies>,
-    /// Why there is no more of that.
-    pub failure: Option<Failure>,
-}
-
-impl Cell {
-    /// Adds what a run gave.
-    pub fn add(&mut self, run: Run) {
-        match run {
-            Run::Timed(sample) => self.samples.push(sample),
-            Run::Counted(counts) => self.counts = Some(counts),
-            Run::Probed(latencies) => self.latencies = Some(latencies),
-        }
-    }
-
-    /// Median wall time, unless the child failed.
-    pub fn wall_ns(&self) -> Option<u64> {
-        self.median_of(|sample| sample.wall_ns)
-    }
-
-    /// Median of the peak memory, unless the child failed.
-    pub fn peak_rss_kib(&self) -> Option<u64> {
-        self.median_of(|sample| sample.peak_rss_kib)
-    }
-
-    /// Median of the memory that is left at the end, unless the child failed.
-    pub fn final_rss_kib(&self) -> Option<u64> {
-        self.median_of(|sample| sample.final_rss_kib)
-    }
-
-    /// Median of a figure over the measured rounds, unless the child failed.
-    pub fn median_of(&self, figure: impl Fn(&Sample) -> u64) -> Option<u64> {
-        if self.failure.is_some() { None } else { median(self.samples.iter().map(figure)) }
-    }
-
-    /// What its calls of one kind took, if there were any.
-    pub fn latency(&self, call: Call) -> Option<Latency> {
-        self.latencies.map(|latencies| latencies[call as usize]).filter(|latency| latency.count > 0)
-    }
-
-    /// How far apart the wall times are, as a share of their median.
-    fn spread(&self) -> Option<f64> {
-        let walls_ns = || self.samples.iter().map(|sample| sample.wall_ns);
-        let (least, most) = (walls_ns().min()?, walls_ns().max()?);
-        Some((most - least) as f64 / self.wall_ns()?.max(1) as f64)
-    }
-}
-
 /// The runs of all rows.
 #[derive(Clone, Debug, Default)]
 pub struct Results {
@@ -128,12 +59,18 @@ impl Results {
         Self { rows, contenders, cells, peaks_kib, startup: Vec::new() }
     }
 
-    /// Wall times of one contender and of another in each round; none if one of them failed.
-    fn walls_ns(&self, row: usize, contender: usize, base: usize) -> impl Iterator<Item = (u64, u64)> {
+    /// Wall times of one contender and of another in each round in which the processors were as far from each other
+    /// for both, or in each round if there is no such one; none if one of them failed.
+    fn walls_ns(&self, row: usize, contender: usize, base: usize) -> Vec<(u64, u64)> {
         let [cell, base] = [contender, base].map(|index| &self.cells[row][index]);
-        let pairs = cell.samples.iter().zip(&base.samples);
-        let pairs = (cell.failure.is_none() && base.failure.is_none()).then_some(pairs);
-        pairs.into_iter().flatten().map(|(sample, base)| (sample.wall_ns, base.wall_ns))
+        if cell.failure.is_some() || base.failure.is_some() {
+            return Vec::new();
+        }
+        let is_alike = |(own, base): &(&Timed, &Timed)| Distance::are_alike(own.distance, base.distance);
+        let rounds = || cell.timed.iter().zip(&base.timed);
+        let mut alike = rounds().filter(is_alike).peekable();
+        let walls_ns = |(own, base): (&Timed, &Timed)| (own.sample.wall_ns, base.sample.wall_ns);
+        if alike.peek().is_some() { alike.map(walls_ns).collect() } else { rounds().map(walls_ns).collect() }
     }
 
     /// Wall time of one contender over that of another: the median of the ratios within each round. What disturbs the
@@ -167,9 +104,10 @@ impl Results {
     /// By how much the rounds in which a contender's ratio to another is over [`LOST_RATIO`] exceed those in which it
     /// is not.
     fn lead_of_lost(&self, row: usize, contender: usize, base: usize) -> Option<i64> {
-        self.time_ratio(row, contender, base)?;
-        let is_over = |(own_ns, base_ns): (u64, u64)| own_ns as f64 / base_ns as f64 > LOST_RATIO;
-        Some(self.walls_ns(row, contender, base).map(|pair| if is_over(pair) { 1 } else { -1 }).sum())
+        let walls_ns = self.walls_ns(row, contender, base);
+        let is_over = |(own_ns, base_ns): &(u64, u64)| *own_ns as f64 / *base_ns as f64 > LOST_RATIO;
+        let sum = || walls_ns.iter().map(|pair| if is_over(pair) { 1 } else { -1 }).sum();
+        (!walls_ns.is_empty()).then(sum)
     }
 
     /// How many rounds all rows have had, as far as somebody has played them at all.
@@ -179,7 +117,7 @@ impl Results {
 
     /// How many rounds each row has had, without those in which everybody failed.
     pub fn row_rounds(&self) -> impl Iterator<Item = usize> {
-        let counts = self.cells.iter().filter_map(|cells| cells.iter().map(|cell| cell.samples.len()).max());
+        let counts = self.cells.iter().filter_map(|cells| cells.iter().map(|cell| cell.timed.len()).max());
         counts.filter(|&count| count > 0)
     }
 
@@ -222,6 +160,11 @@ impl Results {
         self.cells[row].iter().filter_map(Cell::spread).max_by(f64::total_cmp)
     }
 
+    /// From what to what the distance of the processors was in a row, where it is known.
+    pub fn distance_ns(&self, row: usize) -> Option<(u64, u64)> {
+        Distance::range_ns(self.cells[row].iter().flat_map(|cell| &cell.timed).filter_map(|timed| timed.distance))
+    }
+
     /// Whether no child failed and every row has the same checksum throughout.
     pub fn is_sound(&self) -> bool {
         let failed = self.cells.iter().flatten().chain(&self.startup).any(|cell| cell.failure.is_some());
@@ -230,7 +173,7 @@ impl Results {
 
     /// Whether all runs of that row computed the same.
     pub fn checksums_agree(&self, row: usize) -> bool {
-        let mut checksums = self.cells[row].iter().flat_map(|cell| &cell.samples).map(|sample| sample.checksum);
+        let mut checksums = self.cells[row].iter().flat_map(|cell| &cell.timed).map(|timed| timed.sample.checksum);
         let first = checksums.next();
         checksums.all(|checksum| Some(checksum) == first)
     }
@@ -238,7 +181,10 @@ impl Results {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cell, Contender, Failure, Results, Row, Sample};
+    use allocator_bench::sample::Sample;
+
+    use super::{Cell, Contender, Distance, Results, Row};
+    use crate::runner::launch::Failure;
 
     const CONTENDERS: [Contender; 4] =
         [Contender::Antifreeze, Contender::System, Contender::Jemalloc, Contender::Mimalloc];
@@ -248,8 +194,8 @@ mod tests {
     }
 
     fn cell(walls_ns: &[u64]) -> Cell {
-        let sample = |&wall_ns| Sample { wall_ns, peak_rss_kib: 10 * wall_ns, ..Sample::default() };
-        Cell { samples: walls_ns.iter().map(sample).collect(), ..Cell::default() }
+        let timed = |&wall_ns| Sample { wall_ns, peak_rss_kib: 10 * wall_ns, ..Sample::default() }.into();
+        Cell { timed: walls_ns.iter().map(timed).collect(), ..Cell::default() }
     }
 
     fn results(walls_ns: [&[u64]; 4]) -> Results {
@@ -268,8 +214,26 @@ mod tests {
         results.cells[0][2].failure = failed();
         assert_eq!(results.ratio_to_best_peer(0), Some(1.25));
         assert_eq!(results.time_to_own(0, 2), None);
-        results.cells[0][0].samples.clear();
+        results.cells[0][0].timed.clear();
         assert_eq!(results.ratio_to_best_peer(0), None);
+    }
+
+    #[test]
+    fn rounds_in_which_the_processors_moved_do_not_count() {
+        let mut results = results([&[20, 300, 20, 200], &[10, 100, 100, 100], &[], &[]]);
+        let mut at = |contender: usize, distances_ns: [(u64, u64); 4]| {
+            for (timed, (before_ns, after_ns)) in results.cells[0][contender].timed.iter_mut().zip(distances_ns) {
+                timed.distance = Some(Distance { before_ns, after_ns });
+            }
+            (results.ratio_to_best_peer(0), results.is_undecided(0, 2))
+        };
+        let (near, far) = ((50, 70), (330, 360));
+        assert_eq!(at(0, [near, far, near, far]).0, Some(2.0), "2, 3, 0.2 and 2 while only one's is known");
+        assert_eq!(at(1, [near, far, far, (360, 50)]), (Some(6.0_f64.sqrt()), false), "2 and 3");
+        assert_eq!(at(1, [far, far, far, near]), (Some(3.0), true), "3, and one round decides nothing");
+        assert_eq!(at(1, [far, near, far, near]).0, Some(2.0), "no round is left: all of them");
+        assert_eq!(results.distance_ns(0), Some((50, 360)));
+        assert_eq!(results.walls_ns(0, 0, 1).len(), 4);
     }
 
     #[test]
@@ -298,9 +262,9 @@ mod tests {
     fn failure_or_another_checksum_is_unsound() {
         let mut results = results([&[1], &[1], &[1], &[1]]);
         assert!(results.is_sound());
-        results.cells[0][3].samples[0].checksum = 1;
+        results.cells[0][3].timed[0].sample.checksum = 1;
         assert!(!results.checksums_agree(0) && !results.is_sound());
-        results.cells[0][3].samples.clear();
+        results.cells[0][3].timed.clear();
         assert!(results.is_sound());
         results.startup = vec![Cell { failure: failed(), ..Cell::default() }];
         assert!(!results.is_sound());

@@ -13,9 +13,11 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::backing::Backing;
+use super::cell::{Run, Timed};
+use super::distance::Distance;
 use super::launch::{Failure, Play};
 use super::record::RecordFile;
-use super::results::{Results, Row, Run};
+use super::results::{Results, Row};
 use super::{counting, launch};
 
 /// How much shorter than a measured run others are.
@@ -179,7 +181,10 @@ impl Schedule<'_> {
         let bench = contender.bench_in(self.directory);
         let mut note_peak = |sample: &Sample| *peak_kib = (*peak_kib).max(sample.peak_rss_kib);
         match round {
-            Round::WarmUp | Round::Timed(_) => launch::play(&bench, play).inspect(note_peak).map(Run::Timed),
+            Round::WarmUp | Round::Timed(_) => {
+                let (sample, distance) = Distance::around(|| launch::play(&bench, play).inspect(note_peak));
+                Ok(Run::Timed(Timed { sample: sample?, distance }))
+            }
             Round::Counted => {
                 let (sample, counts) = counting::play(&bench, play)?;
                 note_peak(&sample);

@@ -12,9 +12,10 @@ use allocator_bench::sample::Sample;
 use anyhow::{Result, anyhow};
 use nix::sys::resource::{UsageWho, getrusage};
 
+use super::cell::{Cell, Run};
 use super::launch::{Failure, Play, output_of, parsed};
 use super::record::RecordFile;
-use super::results::{Cell, Row, Run};
+use super::results::Row;
 use super::schedule::{Round, order};
 
 /// The name on the command line and in the results.
@@ -43,7 +44,8 @@ pub fn measure(
             if cell.failure.is_some() {
                 continue;
             }
-            let outcome = start_and_end(&contender.bench_in(directory), deadline).map(Run::Timed);
+            let outcome =
+                start_and_end(&contender.bench_in(directory), deadline).map(|sample| Run::Timed(sample.into()));
             if run < WARM_UP_RUNS && outcome.is_ok() {
                 continue;
             }

@@ -151,7 +151,8 @@ fn duration(ns: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Call, Results, chosen, duration, shown_kinds};
-    use crate::runner::results::{Cell, Row};
+    use crate::runner::cell::Cell;
+    use crate::runner::results::Row;
     use allocator_bench::contender::Contender;
     use allocator_bench::latency::Latency;
 

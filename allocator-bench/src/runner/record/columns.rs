@@ -10,13 +10,17 @@ use allocator_bench::latency::{Call, Latencies, Latency};
 use allocator_bench::sample::Sample;
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::runner::cell::{Run, Timed};
+use crate::runner::distance::Distance;
 use crate::runner::launch::Failure;
-use crate::runner::results::Run;
 use crate::runner::schedule::Round;
 
 /// What tells one run from another; the figures follow, and at the end the failure.
 const KEYS: [&str; 5] = ["workload", "threads", "scale", "allocator", "round"];
 const FAILURE: &str = "failure";
+
+/// Empty where the distance of the processors is not known; records of before it was measured do not have them.
+const DISTANCE: [&str; 2] = ["line_before_ns", "line_after_ns"];
 
 /// One line.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,7 +37,7 @@ pub(super) struct Line {
 pub(super) fn names() -> Vec<String> {
     let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
     let latencies = Call::ALL.into_iter().flat_map(latency_names);
-    let figures = [owned(&KEYS), owned(Sample::NAMES), owned(Counts::NAMES)].concat();
+    let figures = [owned(&KEYS), owned(Sample::NAMES), owned(&DISTANCE), owned(Counts::NAMES)].concat();
     figures.into_iter().chain(latencies).chain([FAILURE.to_owned()]).collect()
 }
 
@@ -51,14 +55,17 @@ impl Line {
             self.contender.to_string(),
             round_name(self.round),
         ];
-        let (mut sample, mut counts, mut latencies) = (None, None, None);
+        let (mut timed, mut counts, mut latencies) = (None, None, None);
         match self.outcome {
-            Ok(Run::Timed(timed)) => sample = Some(timed),
+            Ok(Run::Timed(run)) => timed = Some(run),
             Ok(Run::Counted(counted)) => counts = Some(counted),
             Ok(Run::Probed(probed)) => latencies = Some(probed),
             Err(_) => {}
         }
-        fields.extend(figures(sample));
+        fields.extend(figures(timed.map(|timed| timed.sample)));
+        let distance = timed.and_then(|timed| timed.distance);
+        let ends_ns = distance.map(|Distance { before_ns, after_ns }| [before_ns, after_ns].map(|ns| ns.to_string()));
+        fields.extend(ends_ns.unwrap_or_default());
         fields.extend(figures(counts));
         for call in Call::ALL {
             fields.extend(figures(latencies.map(|latencies| latencies[call as usize])));
@@ -102,7 +109,15 @@ fn number<T: FromStr>(name: &str, field: &str) -> Result<T> {
 fn parse_run<'a>(round: Round, field: impl Fn(&str) -> Result<&'a str>) -> Result<Run> {
     let figure = |name: &str| number::<u64>(name, field(name)?);
     Ok(match round {
-        Round::Timed(_) => Run::Timed(Sample::try_from_names(figure)?),
+        Round::Timed(_) => {
+            let end_ns = |name| match field(name) {
+                Ok("") | Err(_) => Ok(None),
+                Ok(text) => number(name, text).map(Some),
+            };
+            let [before_ns, after_ns] = [end_ns(DISTANCE[0])?, end_ns(DISTANCE[1])?];
+            let distance = before_ns.zip(after_ns).map(|(before_ns, after_ns)| Distance { before_ns, after_ns });
+            Run::Timed(Timed { sample: Sample::try_from_names(figure)?, distance })
+        }
         Round::Counted => Run::Counted(Counts::try_from_names(figure)?),
         Round::Probed => {
             let mut latencies = Latencies::default();
@@ -150,7 +165,7 @@ fn parse_failure(text: &str) -> Failure {
 
 /// Refuses the header of another kind of file.
 pub(super) fn check_names(found: &[String]) -> Result<()> {
-    for name in names() {
+    for name in names().into_iter().filter(|name| !DISTANCE.contains(&name.as_str())) {
         ensure!(found.contains(&name), "there is no column {name}; is it a record of allocator-bench?");
     }
     Ok(())
@@ -158,7 +173,8 @@ pub(super) fn check_names(found: &[String]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Call, Contender, Counts, Duration, Failure, Latency, Line, Round, Run, Sample, names};
+    use super::{Call, Contender, Counts, DISTANCE, Distance, Duration, Failure, Latency, Line};
+    use super::{Round, Run, Sample, Timed, check_names, names};
 
     fn line(round: Round, outcome: Result<Run, Failure>) -> Line {
         Line { workload: "churn".to_owned(), threads: 2, scale: 0.25, contender: Contender::Jemalloc, round, outcome }
@@ -167,8 +183,13 @@ mod tests {
     #[test]
     fn every_kind_of_line_reads_back() {
         let latency = Latency { count: 9, p50_ns: 1, p99_ns: 2, p999_ns: 3, max_ns: 4 };
+        let known = Timed {
+            sample: Sample { wall_ns: 7, checksum: u64::MAX, ..Sample::default() },
+            distance: Some(Distance { before_ns: 55, after_ns: 333 }),
+        };
         for line in [
-            line(Round::Timed(3), Ok(Run::Timed(Sample { wall_ns: 7, checksum: u64::MAX, ..Sample::default() }))),
+            line(Round::Timed(3), Ok(Run::Timed(known))),
+            line(Round::Timed(3), Ok(Run::Timed(Timed { distance: None, ..known }))),
             line(Round::Counted, Ok(Run::Counted(Counts { mmap_calls: 1, lock_writes: 2, ..Counts::default() }))),
             line(Round::Probed, Ok(Run::Probed([latency; Call::ALL.len()]))),
             line(Round::WarmUp, Err(Failure::Hung { after: Duration::from_secs(9) })),
@@ -181,9 +202,20 @@ mod tests {
     }
 
     #[test]
+    fn records_without_distances_are_read() {
+        let run = Run::Timed(Sample { wall_ns: 7, ..Sample::default() }.into());
+        let line = line(Round::Timed(3), Ok(run));
+        let old = |(name, _): &(String, String)| !DISTANCE.contains(&name.as_str());
+        let (names, fields): (Vec<_>, Vec<_>) = names().into_iter().zip(line.fields()).filter(old).unzip();
+        check_names(&names).expect("nothing else is missing");
+        assert_eq!(Line::parse(&names, &fields.into()).expect("distances may be missing"), line);
+    }
+
+    #[test]
     fn units_are_last_in_the_names() {
         let names = names();
-        for name in ["wall_ns", "peak_rss_kib", "madvise_calls", "lock_writes", "alloc_zeroed_p999_ns", "failure"] {
+        for name in ["wall_ns", "peak_rss_kib", "madvise_calls", "lock_writes", "alloc_zeroed_p999_ns", "line_after_ns"]
+        {
             assert!(names.iter().any(|known| known == name), "{name} is missing: {names:?}");
         }
     }

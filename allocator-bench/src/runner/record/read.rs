@@ -8,7 +8,8 @@ use anyhow::{Context, Result, ensure};
 
 use super::HEADINGS;
 use super::columns::{Line, check_names};
-use crate::runner::results::{Cell, Results, Row};
+use crate::runner::cell::Cell;
+use crate::runner::results::{Results, Row};
 use crate::runner::schedule::Round;
 use crate::runner::startup::STARTUP;
 
@@ -135,10 +136,10 @@ mod tests {
     use allocator_bench::sample::Sample;
 
     use super::{Contender, Record, Round};
+    use crate::runner::cell::Run;
     use crate::runner::launch::{Failure, Play};
     use crate::runner::machine::Machine;
     use crate::runner::record::RecordFile;
-    use crate::runner::results::Run;
 
     fn play(workload: &str, scale: f64) -> Play {
         Play { workload: workload.to_owned(), threads: 2, scale, deadline: Duration::from_secs(9) }
@@ -148,7 +149,7 @@ mod tests {
         let machine = Machine { cpu: "Some CPU, 2 GHz".to_owned(), cores: 2, ..Machine::read() };
         let contenders = [Contender::Antifreeze, Contender::Mimalloc];
         let mut record = RecordFile::create(directory, &machine, &contenders, "--quick")?;
-        let timed = |wall_ns| Ok(Run::Timed(Sample { wall_ns, ..Sample::default() }));
+        let timed = |wall_ns| Ok(Run::Timed(Sample { wall_ns, ..Sample::default() }.into()));
         let counted = Ok(Run::Counted(Counts { lock_writes: 3, ..Counts::default() }));
         record.append(&play("churn", 0.25), Contender::Mimalloc, Round::Counted, &counted)?;
         record.append(&play("churn", 1.0), Contender::Mimalloc, Round::Timed(1), &timed(10))?;

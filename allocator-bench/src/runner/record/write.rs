@@ -9,9 +9,9 @@ use anyhow::{Context, Result, bail};
 
 use super::HEADINGS;
 use super::columns::{Line, names};
+use crate::runner::cell::Run;
 use crate::runner::launch::{Failure, Play};
 use crate::runner::machine::{Machine, version_of};
-use crate::runner::results::Run;
 use crate::runner::schedule::Round;
 
 /// How many records of one machine and day may be kept.

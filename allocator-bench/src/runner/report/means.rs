@@ -4,7 +4,8 @@ use allocator_bench::contender::Contender;
 use allocator_bench::sample::Sample;
 
 use super::{new_table, or_none};
-use crate::runner::results::{Cell, Results};
+use crate::runner::cell::Cell;
+use crate::runner::results::Results;
 
 const COLUMNS: [&str; 12] = [
     "all rows",

@@ -8,7 +8,8 @@ mod workloads;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::results::{Cell, Results, Row};
+use super::cell::Cell;
+use super::results::{Results, Row};
 
 const NO_FIGURE: &str = "-";
 
@@ -85,12 +86,14 @@ mod tests {
     use allocator_bench::sample::Sample;
 
     use super::text;
+    use crate::runner::cell::Cell;
+    use crate::runner::distance::Distance;
     use crate::runner::launch::Failure;
-    use crate::runner::results::{Cell, Results, Row};
+    use crate::runner::results::{Results, Row};
 
     fn cell(wall_ns: u64) -> Cell {
         let sample = Sample { wall_ns, peak_rss_kib: 2048, final_rss_kib: 1024, ..Sample::default() };
-        Cell { samples: vec![sample], ..Cell::default() }
+        Cell { timed: vec![sample.into()], ..Cell::default() }
     }
 
     fn results() -> Results {
@@ -118,11 +121,12 @@ mod tests {
     #[test]
     fn rows_that_differ_or_spread_are_marked() {
         let mut results = results();
-        results.cells[0][0].samples.push(Sample { wall_ns: 3_000_000, checksum: 5, ..Sample::default() });
-        results.cells[1][0].samples.push(Sample { wall_ns: 4_000_000, ..Sample::default() });
+        results.cells[0][0].timed.push(Sample { wall_ns: 3_000_000, checksum: 5, ..Sample::default() }.into());
+        results.cells[1][0].timed.push(Sample { wall_ns: 4_000_000, ..Sample::default() }.into());
+        results.cells[1][1].timed[0].distance = Some(Distance { before_ns: 52, after_ns: 344 });
         let text = text(&results);
         assert!(text.contains("RESULTS DIFFER"), "{text}");
-        assert!(text.contains("67 % ~"), "{text}");
+        assert!(text.contains("67 % ~") && text.contains("52 to 344"), "{text}");
         assert!(text.contains("~ the rounds of an allocator spread by more than 25 %"), "{text}");
     }
 

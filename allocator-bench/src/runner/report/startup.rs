@@ -3,7 +3,8 @@
 use allocator_bench::contender::Contender;
 
 use super::{figure, new_table, or_none};
-use crate::runner::results::{Cell, Results};
+use crate::runner::cell::Cell;
+use crate::runner::results::Results;
 use crate::runner::startup::STARTUP;
 
 /// One line for each allocator.
@@ -22,7 +23,7 @@ pub(super) fn table(results: &Results) -> String {
         ]
     });
     let table = new_table(header.map(str::to_owned).to_vec(), lines.collect(), 1);
-    let runs = results.startup.iter().map(|cell| cell.samples.len()).max().unwrap_or(0);
+    let runs = results.startup.iter().map(|cell| cell.timed.len()).max().unwrap_or(0);
     format!("{STARTUP}: process start to end, median of {runs} runs\n\n{table}")
 }
 

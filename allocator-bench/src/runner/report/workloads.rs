@@ -5,15 +5,16 @@ use std::fmt::Write;
 use allocator_bench::contender::Contender;
 
 use super::{NO_FIGURE, figure, in_mib, in_ms, new_table, or_none, row_header};
-use crate::runner::results::{Cell, LOST_RATIO, Results, WIDE_SPREAD};
+use crate::runner::cell::Cell;
+use crate::runner::results::{LOST_RATIO, Results, WIDE_SPREAD};
 
 /// Wall times with the ratio to the best peer, and the rows that antifreeze lost.
 pub(super) fn times(results: &Results) -> String {
     let names = results.contenders.iter().map(|contender| format!("{contender} ms"));
-    let header = row_header(names.chain(["vs best peer".to_owned(), "spread".to_owned()]));
+    let header = row_header(names.chain(["vs best peer".to_owned(), "spread".to_owned(), "line ns".to_owned()]));
     let lines = (0..results.rows.len()).map(|row| {
         let figures = results.cells[row].iter().map(|cell| figure(cell, cell.wall_ns().map(in_ms)));
-        line(results, row, figures.chain([verdict(results, row), spread(results, row)]))
+        line(results, row, figures.chain([verdict(results, row), spread(results, row), distance(results, row)]))
     });
     let mut text = new_table(header, lines.collect(), 1);
     let is_wide = |row: usize| results.spread(row).is_some_and(|spread| spread > WIDE_SPREAD);
@@ -68,4 +69,8 @@ fn verdict(results: &Results, row: usize) -> String {
 fn spread(results: &Results, row: usize) -> String {
     let mark = |spread: f64| if spread > WIDE_SPREAD { " ~" } else { "" };
     or_none(results.spread(row).map(|spread| format!("{:.0} %{}", spread * 100.0, mark(spread))))
+}
+
+fn distance(results: &Results, row: usize) -> String {
+    or_none(results.distance_ns(row).map(|(least_ns, most_ns)| format!("{least_ns} to {most_ns}")))
 }
