@@ -59,24 +59,21 @@ impl Results {
         Self { rows, contenders, cells, peaks_kib, startup: Vec::new() }
     }
 
-    /// Wall times of one contender and of another in each round in which the processors were as far from each other
-    /// for both, or in each round if there is no such one; none if one of them failed.
-    fn walls_ns(&self, row: usize, contender: usize, base: usize) -> Vec<(u64, u64)> {
+    /// The runs of one contender beside those of another, round by round; none if one of them failed.
+    fn beside(&self, row: usize, contender: usize, base: usize) -> impl Iterator<Item = (&Timed, &Timed)> + Clone {
         let [cell, base] = [contender, base].map(|index| &self.cells[row][index]);
-        if cell.failure.is_some() || base.failure.is_some() {
-            return Vec::new();
-        }
-        let is_alike = |(own, base): &(&Timed, &Timed)| Distance::are_alike(own.distance, base.distance);
-        let rounds = || cell.timed.iter().zip(&base.timed);
-        let mut alike = rounds().filter(is_alike).peekable();
-        let walls_ns = |(own, base): (&Timed, &Timed)| (own.sample.wall_ns, base.sample.wall_ns);
-        if alike.peek().is_some() { alike.map(walls_ns).collect() } else { rounds().map(walls_ns).collect() }
+        let rounds = cell.timed.iter().zip(&base.timed);
+        (cell.failure.is_none() && base.failure.is_none()).then_some(rounds).into_iter().flatten()
     }
 
     /// Wall time of one contender over that of another: the median of the ratios within each round. What disturbs the
     /// machine lasts longer than a row takes, so the two runs of a round suffer alike, and those of two rounds do not.
+    /// Where the processors moved between the two runs of every round, it is that of all rounds.
     fn time_ratio(&self, row: usize, contender: usize, base: usize) -> Option<f64> {
-        median_ratio(self.walls_ns(row, contender, base))
+        let walls_ns = |(own, base): (&Timed, &Timed)| (own.sample.wall_ns, base.sample.wall_ns);
+        let rounds = self.beside(row, contender, base);
+        median_ratio(rounds.clone().filter(have_distance_alike).map(walls_ns))
+            .or_else(|| median_ratio(rounds.map(walls_ns)))
     }
 
     /// Wall time of antifreeze over that of the fastest other allocator: the greatest of its ratios to them.
@@ -85,8 +82,8 @@ impl Results {
         self.peers().filter_map(|peer| self.time_ratio(row, own, peer)).max_by(f64::total_cmp)
     }
 
-    /// What follows the ratio of a row in tables: a question mark if its rounds disagree on whether it is lost. The
-    /// lead it takes is that of a row with the fewest rounds, which all agree.
+    /// What follows the ratio of a row in tables: a question mark if its rounds disagree on whether it is lost, or too
+    /// few of them count. The lead it takes is that of a row with the fewest rounds, which all count and agree.
     pub fn doubt(&self, row: usize) -> &'static str {
         if self.is_undecided(row, self.rounds()) { " ?" } else { "" }
     }
@@ -102,12 +99,13 @@ impl Results {
     }
 
     /// By how much the rounds in which a contender's ratio to another is over [`LOST_RATIO`] exceed those in which it
-    /// is not.
+    /// is not. A round in which the processors moved is neither.
     fn lead_of_lost(&self, row: usize, contender: usize, base: usize) -> Option<i64> {
-        let walls_ns = self.walls_ns(row, contender, base);
-        let is_over = |(own_ns, base_ns): &(u64, u64)| *own_ns as f64 / *base_ns as f64 > LOST_RATIO;
-        let sum = || walls_ns.iter().map(|pair| if is_over(pair) { 1 } else { -1 }).sum();
-        (!walls_ns.is_empty()).then(sum)
+        let rounds = self.beside(row, contender, base);
+        let is_over =
+            |(own, base): (&Timed, &Timed)| own.sample.wall_ns as f64 / base.sample.wall_ns as f64 > LOST_RATIO;
+        rounds.clone().next()?;
+        Some(rounds.filter(have_distance_alike).map(|round| if is_over(round) { 1 } else { -1 }).sum())
     }
 
     /// How many rounds all rows have had, as far as somebody has played them at all.
@@ -179,6 +177,11 @@ impl Results {
     }
 }
 
+/// Whether the processors were as far from each other in both runs of a round.
+fn have_distance_alike((own, base): &(&Timed, &Timed)) -> bool {
+    Distance::are_alike(own.distance, base.distance)
+}
+
 #[cfg(test)]
 mod tests {
     use allocator_bench::sample::Sample;
@@ -231,9 +234,8 @@ mod tests {
         assert_eq!(at(0, [near, far, near, far]).0, Some(2.0), "2, 3, 0.2 and 2 while only one's is known");
         assert_eq!(at(1, [near, far, far, (360, 50)]), (Some(6.0_f64.sqrt()), false), "2 and 3");
         assert_eq!(at(1, [far, far, far, near]), (Some(3.0), true), "3, and one round decides nothing");
-        assert_eq!(at(1, [far, near, far, near]).0, Some(2.0), "no round is left: all of them");
+        assert_eq!(at(1, [far, near, far, near]), (Some(2.0), true), "none is left: all of them, which decide nothing");
         assert_eq!(results.distance_ns(0), Some((50, 360)));
-        assert_eq!(results.walls_ns(0, 0, 1).len(), 4);
     }
 
     #[test]

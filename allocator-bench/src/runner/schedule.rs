@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use allocator_bench::contender::Contender;
 use allocator_bench::rng::Rng;
 use allocator_bench::sample::Sample;
+use allocator_bench::workload;
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -182,7 +183,8 @@ impl Schedule<'_> {
         let mut note_peak = |sample: &Sample| *peak_kib = (*peak_kib).max(sample.peak_rss_kib);
         match round {
             Round::WarmUp | Round::Timed(_) => {
-                let (sample, distance) = Distance::around(|| launch::play(&bench, play).inspect(note_peak));
+                let run = || launch::play(&bench, play).inspect(note_peak);
+                let (sample, distance) = if is_parallel(play) { Distance::around(run) } else { (run(), None) };
                 Ok(Run::Timed(Timed { sample: sample?, distance }))
             }
             Round::Counted => {
@@ -218,6 +220,11 @@ impl Schedule<'_> {
     }
 }
 
+/// Whether several threads run, so that it matters how far their processors are from each other.
+fn is_parallel(play: &Play) -> bool {
+    play.threads * workload::find(&play.workload).map_or(1, |workload| workload.threads_each) > 1
+}
+
 fn style() -> ProgressStyle {
     ProgressStyle::with_template("{bar:30} {pos}/{len} runs, {eta} left: {msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -250,7 +257,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
-    use super::{CUT_SHARE_MIN, Row, cut_share, order};
+    use super::{CUT_SHARE_MIN, Play, Row, cut_share, is_parallel, order};
 
     #[test]
     fn what_would_take_too_long_is_cut() {
@@ -261,6 +268,13 @@ mod tests {
         assert_eq!(share(60, 13.0), CUT_SHARE_MIN);
         assert_eq!(share(200, 13.0), CUT_SHARE_MIN, "over the budget already");
         assert_eq!([share(0, 13.0), share(10, 0.0), share(0, 0.0)], [1.0; 3], "nothing to be cut");
+    }
+
+    #[test]
+    fn pairs_are_two_threads() {
+        let deadline = Duration::from_secs(1);
+        let play = |name: &str, threads| Play { workload: name.to_owned(), threads, scale: 1.0, deadline };
+        assert!(is_parallel(&play("remote", 1)) && is_parallel(&play("churn", 2)) && !is_parallel(&play("churn", 1)));
     }
 
     #[test]

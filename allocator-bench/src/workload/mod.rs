@@ -24,6 +24,8 @@ pub struct Workload {
     pub description: &'static str,
     /// The highest number of threads that makes sense.
     pub max_threads: usize,
+    /// How many run for each thread asked for: 2 if those are pairs.
+    pub threads_each: usize,
     /// The scale of the quick mode.
     pub quick_scale: f64,
     /// Memory that a run at scale 1 may need beyond a few hundred MiB, growing with the scale; zero for most.
@@ -41,7 +43,16 @@ impl Workload {
         description: &'static str,
         run: fn(usize, f64) -> u64,
     ) -> Workload {
-        Workload { name, group, description, max_threads: usize::MAX, quick_scale: 0.15, growing_mib: 0, run }
+        Workload {
+            name,
+            group,
+            description,
+            max_threads: usize::MAX,
+            threads_each: 1,
+            quick_scale: 0.15,
+            growing_mib: 0,
+            run,
+        }
     }
 }
 

@@ -110,12 +110,10 @@ fn parse_run<'a>(round: Round, field: impl Fn(&str) -> Result<&'a str>) -> Resul
     let figure = |name: &str| number::<u64>(name, field(name)?);
     Ok(match round {
         Round::Timed(_) => {
-            let end_ns = |name| match field(name) {
-                Ok("") | Err(_) => Ok(None),
-                Ok(text) => number(name, text).map(Some),
+            let distance = match DISTANCE.map(|name| field(name).unwrap_or_default()) {
+                ["", ""] => None,
+                _ => Some(Distance { before_ns: figure(DISTANCE[0])?, after_ns: figure(DISTANCE[1])? }),
             };
-            let [before_ns, after_ns] = [end_ns(DISTANCE[0])?, end_ns(DISTANCE[1])?];
-            let distance = before_ns.zip(after_ns).map(|(before_ns, after_ns)| Distance { before_ns, after_ns });
             Run::Timed(Timed { sample: Sample::try_from_names(figure)?, distance })
         }
         Round::Counted => Run::Counted(Counts::try_from_names(figure)?),
@@ -231,6 +229,12 @@ mod tests {
             let error = Line::parse(&names(), &fields.into()).expect_err("it is broken").to_string();
             assert!(error.contains(reason), "{error}");
         }
+        let measured = Timed { distance: Some(Distance { before_ns: 1, after_ns: 2 }), ..Timed::default() };
+        let mut fields = line(Round::Timed(1), Ok(Run::Timed(measured))).fields();
+        let index = names().iter().position(|name| name == DISTANCE[1]).expect("it is a column");
+        fields[index].clear();
+        let error = Line::parse(&names(), &fields.into()).expect_err("half a distance is none").to_string();
+        assert!(error.contains("line_after_ns is ``"), "{error}");
         let error = Line::parse(&names()[1..], &good.into()).expect_err("a column is missing").to_string();
         assert!(error.contains("no column workload") || error.contains("is `"), "{error}");
     }

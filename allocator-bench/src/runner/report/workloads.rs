@@ -23,7 +23,10 @@ pub(super) fn times(results: &Results) -> String {
         let _ = write!(text, "\n\n~ the rounds of an allocator spread by more than {percent:.0} % of their median");
     }
     if (0..results.rows.len()).any(|row| !results.doubt(row).is_empty()) {
-        let _ = write!(text, "\n\n? the rounds disagree on whether the row is over {LOST_RATIO}x the best peer");
+        let _ = write!(
+            text,
+            "\n\n? the rounds disagree on whether the row is over {LOST_RATIO}x the best peer, or too few count"
+        );
     }
     let ratios: Vec<f64> = (0..results.rows.len()).filter_map(|row| results.ratio_to_best_peer(row)).collect();
     if !ratios.is_empty() {

@@ -28,7 +28,10 @@ const fn row(name: &'static str, description: &'static str, run: fn(usize, f64) 
 pub(super) const ROWS: [Workload; 14] = [
     row("larson", "5000 blocks of 8 to 1000 B handed down through generations of threads", larson::run),
     row("larson_sized", "larson with objects whose layouts the compiler knows", larson_sized::run),
-    row("xmalloc", "threads allocate 120 blocks at a time, any other thread frees them", xmalloc::run),
+    Workload {
+        threads_each: 2,
+        ..row("xmalloc", "threads allocate 120 blocks at a time, any other thread frees them", xmalloc::run)
+    },
     row(
         "cache_scratch",
         "writes to 8 B objects that one thread allocated for all: passive false sharing",

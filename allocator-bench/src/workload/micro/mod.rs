@@ -22,8 +22,11 @@ pub(super) const ROWS: [Workload; 9] = [
     row("small_batch", "10k blocks of 16 to 256 B freed oldest first, newest first, shuffled", small_batch::run),
     row("churn", "random replacement among 20k blocks of 8 B to 4 KiB", churn::run),
     row("churn_medium", "random replacement among 500 blocks of 1 to 256 KiB", churn_medium::run),
-    row("remote", "batches of 16 to 512 B blocks freed by another thread", remote::run),
-    row("remote_shallow", "single 64 B to 1 KiB blocks freed soon by another thread", remote_shallow::run),
+    Workload { threads_each: 2, ..row("remote", "batches of 16 to 512 B blocks freed by another thread", remote::run) },
+    Workload {
+        threads_each: 2,
+        ..row("remote_shallow", "single 64 B to 1 KiB blocks freed soon by another thread", remote_shallow::run)
+    },
     row("realloc_steps", "strings, vectors and raw blocks grown to 64 KiB and shrunk", realloc_steps::run),
     row("zeroed", "zeroed blocks of 64 B to 64 KiB, 200 alive", zeroed::run),
     Workload {
