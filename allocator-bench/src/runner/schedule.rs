@@ -182,10 +182,12 @@ impl Schedule<'_> {
         let bench = contender.bench_in(self.directory);
         let mut note_peak = |sample: &Sample| *peak_kib = (*peak_kib).max(sample.peak_rss_kib);
         match round {
-            Round::WarmUp | Round::Timed(_) => {
-                let run = || launch::play(&bench, play).inspect(note_peak);
-                let (sample, distance) = if is_parallel(play) { Distance::around(run) } else { (run(), None) };
+            Round::Timed(_) if is_parallel(play) => {
+                let (sample, distance) = Distance::around(|| launch::play(&bench, play).inspect(note_peak));
                 Ok(Run::Timed(Timed { sample: sample?, distance }))
+            }
+            Round::WarmUp | Round::Timed(_) => {
+                launch::play(&bench, play).inspect(note_peak).map(|sample| Run::Timed(sample.into()))
             }
             Round::Counted => {
                 let (sample, counts) = counting::play(&bench, play)?;
