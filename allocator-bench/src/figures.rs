@@ -63,6 +63,7 @@ pub fn parse_line<F: Figures>(line: &str) -> Result<F, ParseFiguresError> {
 }
 
 /// Declares a struct of `u64` fields that is [`Figures`].
+#[macro_export]
 macro_rules! figures {
     ($(#[$attribute:meta])* $name:ident { $($(#[$field_attribute:meta])* $field:ident,)+ }) => {
         $(#[$attribute])*
@@ -92,7 +93,7 @@ macro_rules! figures {
         }
     };
 }
-pub(crate) use figures;
+pub use figures;
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,8 @@
 //! * [`contender`] names the allocators and their binaries.
 //! * [`workload`] holds the workloads, one file each, built on [`block`] and [`rng`]; [`operation`] what valgrind
 //!   counts.
-//! * [`sample`], [`counts`] and [`latency`] are what a child prints and the runner reads back, made of [`figures`].
+//! * [`sample`], [`counts`] and [`latency`] are what a child prints and the runner reads back, made of
+//!   [`figures`](mod@figures).
 //! * [`resident`] reads a process's own memory; [`summary`] reduces many samples to one figure.
 //!
 //! The runner itself lives in the `allocator-bench` binary, so that the children carry none of its dependencies.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use allocator_bench::figures::figures;
 use allocator_bench::summary::median;
 use crossbeam_utils::CachePadded;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -27,27 +28,30 @@ const LOOKS: u32 = 4096;
 /// 105 to over 360 ns otherwise, which varies by a factor of two without any move. A ratio would not tell them apart.
 const NEAR_NS_MAX: u64 = 90;
 
-/// The time in which a cache line goes from one processor to the other and back, right before and right after a run.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Distance {
-    /// Before the run.
-    pub before_ns: u64,
-    /// After it.
-    pub after_ns: u64,
+figures! {
+    /// The time in which a cache line goes from one processor to the other and back, around a run.
+    Distance {
+        /// Right before it.
+        line_before_ns,
+        /// Right after it.
+        line_after_ns,
+    }
 }
 
 impl Distance {
     /// Does `run` and measures around it, for some milliseconds; tells nothing where [`round_trip_ns`] does not.
     pub fn around<T>(run: impl FnOnce() -> T) -> (T, Option<Self>) {
-        let before_ns = round_trip_ns();
+        let line_before_ns = round_trip_ns();
         let outcome = run();
-        let distance = before_ns.zip(round_trip_ns()).map(|(before_ns, after_ns)| Self { before_ns, after_ns });
+        let distance = line_before_ns
+            .zip(round_trip_ns())
+            .map(|(line_before_ns, line_after_ns)| Self { line_before_ns, line_after_ns });
         (outcome, distance)
     }
 
     /// The least and the greatest of them.
     pub fn range_ns(distances: impl IntoIterator<Item = Self>) -> Option<(u64, u64)> {
-        let all_ns = distances.into_iter().flat_map(|distance| [distance.before_ns, distance.after_ns]);
+        let all_ns = distances.into_iter().flat_map(|distance| [distance.line_before_ns, distance.line_after_ns]);
         all_ns.map(|ns| (ns, ns)).reduce(|(least, most), (ns, _)| (least.min(ns), most.max(ns)))
     }
 
@@ -121,9 +125,9 @@ mod tests {
 
     use super::{AtomicBool, Distance, Instant, allowed_processors, bind_to, round_trip_ns, wait_for};
 
-    const NEAR: Distance = Distance { before_ns: 50, after_ns: 70 };
-    const FAR: Distance = Distance { before_ns: 330, after_ns: 360 };
-    const MOVED: Distance = Distance { before_ns: 60, after_ns: 340 };
+    const NEAR: Distance = Distance { line_before_ns: 50, line_after_ns: 70 };
+    const FAR: Distance = Distance { line_before_ns: 330, line_after_ns: 360 };
+    const MOVED: Distance = Distance { line_before_ns: 60, line_after_ns: 340 };
 
     #[test]
     fn runs_compare_that_had_the_processors_alike() {
@@ -137,7 +141,7 @@ mod tests {
     #[test]
     fn range_is_of_both_ends_of_all_runs() {
         assert_eq!(Distance::range_ns([NEAR, FAR]), Some((50, 360)));
-        assert_eq!(Distance::range_ns([Distance { before_ns: 9, after_ns: 4 }]), Some((4, 9)));
+        assert_eq!(Distance::range_ns([Distance { line_before_ns: 9, line_after_ns: 4 }]), Some((4, 9)));
         assert_eq!(Distance::range_ns([]), None);
     }
 
@@ -163,6 +167,9 @@ mod tests {
         if distance.is_none() && processors.len() == 2 {
             skip("the two processors were not to be had together for long enough");
         }
-        assert!(distance.is_none_or(|distance| distance.before_ns > 0 && distance.after_ns > 0), "{distance:?}");
+        assert!(
+            distance.is_none_or(|distance| distance.line_before_ns > 0 && distance.line_after_ns > 0),
+            "{distance:?}"
+        );
     }
 }

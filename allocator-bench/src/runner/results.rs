@@ -225,8 +225,10 @@ mod tests {
     fn rounds_in_which_the_processors_moved_do_not_count() {
         let mut results = results([&[20, 300, 20, 200], &[10, 100, 100, 100], &[], &[]]);
         let mut at = |contender: usize, distances_ns: [(u64, u64); 4]| {
-            for (timed, (before_ns, after_ns)) in results.cells[0][contender].timed.iter_mut().zip(distances_ns) {
-                timed.distance = Some(Distance { before_ns, after_ns });
+            for (timed, (line_before_ns, line_after_ns)) in
+                results.cells[0][contender].timed.iter_mut().zip(distances_ns)
+            {
+                timed.distance = Some(Distance { line_before_ns, line_after_ns });
             }
             (results.ratio_to_best_peer(0), results.is_undecided(0, 2))
         };

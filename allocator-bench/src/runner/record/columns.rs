@@ -19,9 +19,6 @@ use crate::runner::schedule::Round;
 const KEYS: [&str; 5] = ["workload", "threads", "scale", "allocator", "round"];
 const FAILURE: &str = "failure";
 
-/// Empty where the distance of the processors is not known; records of before it was measured do not have them.
-const DISTANCE: [&str; 2] = ["line_before_ns", "line_after_ns"];
-
 /// One line.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Line {
@@ -37,7 +34,7 @@ pub(super) struct Line {
 pub(super) fn names() -> Vec<String> {
     let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
     let latencies = Call::ALL.into_iter().flat_map(latency_names);
-    let figures = [owned(&KEYS), owned(Sample::NAMES), owned(&DISTANCE), owned(Counts::NAMES)].concat();
+    let figures = [owned(&KEYS), owned(Sample::NAMES), owned(Distance::NAMES), owned(Counts::NAMES)].concat();
     figures.into_iter().chain(latencies).chain([FAILURE.to_owned()]).collect()
 }
 
@@ -63,9 +60,7 @@ impl Line {
             Err(_) => {}
         }
         fields.extend(figures(timed.map(|timed| timed.sample)));
-        let distance = timed.and_then(|timed| timed.distance);
-        let ends_ns = distance.map(|Distance { before_ns, after_ns }| [before_ns, after_ns].map(|ns| ns.to_string()));
-        fields.extend(ends_ns.unwrap_or_default());
+        fields.extend(figures(timed.and_then(|timed| timed.distance)));
         fields.extend(figures(counts));
         for call in Call::ALL {
             fields.extend(figures(latencies.map(|latencies| latencies[call as usize])));
@@ -110,10 +105,9 @@ fn parse_run<'a>(round: Round, field: impl Fn(&str) -> Result<&'a str>) -> Resul
     let figure = |name: &str| number::<u64>(name, field(name)?);
     Ok(match round {
         Round::Timed(_) => {
-            let distance = match DISTANCE.map(|name| field(name).unwrap_or_default()) {
-                ["", ""] => None,
-                _ => Some(Distance { before_ns: figure(DISTANCE[0])?, after_ns: figure(DISTANCE[1])? }),
-            };
+            // Empty where it is not known; records of before it was measured do not have it.
+            let is_known = Distance::NAMES.iter().any(|name| field(name).is_ok_and(|text| !text.is_empty()));
+            let distance = is_known.then(|| Distance::try_from_names(figure)).transpose()?;
             Run::Timed(Timed { sample: Sample::try_from_names(figure)?, distance })
         }
         Round::Counted => Run::Counted(Counts::try_from_names(figure)?),
@@ -163,7 +157,7 @@ fn parse_failure(text: &str) -> Failure {
 
 /// Refuses the header of another kind of file.
 pub(super) fn check_names(found: &[String]) -> Result<()> {
-    for name in names().into_iter().filter(|name| !DISTANCE.contains(&name.as_str())) {
+    for name in names().into_iter().filter(|name| !Distance::NAMES.contains(&name.as_str())) {
         ensure!(found.contains(&name), "there is no column {name}; is it a record of allocator-bench?");
     }
     Ok(())
@@ -171,7 +165,7 @@ pub(super) fn check_names(found: &[String]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Call, Contender, Counts, DISTANCE, Distance, Duration, Failure, Latency, Line};
+    use super::{Call, Contender, Counts, Distance, Duration, Failure, Figures, Latency, Line};
     use super::{Round, Run, Sample, Timed, check_names, names};
 
     fn line(round: Round, outcome: Result<Run, Failure>) -> Line {
@@ -183,7 +177,7 @@ mod tests {
         let latency = Latency { count: 9, p50_ns: 1, p99_ns: 2, p999_ns: 3, max_ns: 4 };
         let known = Timed {
             sample: Sample { wall_ns: 7, checksum: u64::MAX, ..Sample::default() },
-            distance: Some(Distance { before_ns: 55, after_ns: 333 }),
+            distance: Some(Distance { line_before_ns: 55, line_after_ns: 333 }),
         };
         for line in [
             line(Round::Timed(3), Ok(Run::Timed(known))),
@@ -203,7 +197,7 @@ mod tests {
     fn records_without_distances_are_read() {
         let run = Run::Timed(Sample { wall_ns: 7, ..Sample::default() }.into());
         let line = line(Round::Timed(3), Ok(run));
-        let old = |(name, _): &(String, String)| !DISTANCE.contains(&name.as_str());
+        let old = |(name, _): &(String, String)| !Distance::NAMES.contains(&name.as_str());
         let (names, fields): (Vec<_>, Vec<_>) = names().into_iter().zip(line.fields()).filter(old).unzip();
         check_names(&names).expect("nothing else is missing");
         assert_eq!(Line::parse(&names, &fields.into()).expect("distances may be missing"), line);
@@ -229,9 +223,9 @@ mod tests {
             let error = Line::parse(&names(), &fields.into()).expect_err("it is broken").to_string();
             assert!(error.contains(reason), "{error}");
         }
-        let measured = Timed { distance: Some(Distance { before_ns: 1, after_ns: 2 }), ..Timed::default() };
+        let measured = Timed { distance: Some(Distance { line_before_ns: 1, line_after_ns: 2 }), ..Timed::default() };
         let mut fields = line(Round::Timed(1), Ok(Run::Timed(measured))).fields();
-        let index = names().iter().position(|name| name == DISTANCE[1]).expect("it is a column");
+        let index = names().iter().position(|name| name == Distance::NAMES[1]).expect("it is a column");
         fields[index].clear();
         let error = Line::parse(&names(), &fields.into()).expect_err("half a distance is none").to_string();
         assert!(error.contains("line_after_ns is ``"), "{error}");

@@ -123,7 +123,7 @@ mod tests {
         let mut results = results();
         results.cells[0][0].timed.push(Sample { wall_ns: 3_000_000, checksum: 5, ..Sample::default() }.into());
         results.cells[1][0].timed.push(Sample { wall_ns: 4_000_000, ..Sample::default() }.into());
-        results.cells[1][1].timed[0].distance = Some(Distance { before_ns: 52, after_ns: 344 });
+        results.cells[1][1].timed[0].distance = Some(Distance { line_before_ns: 52, line_after_ns: 344 });
         let text = text(&results);
         assert!(text.contains("RESULTS DIFFER"), "{text}");
         assert!(text.contains("67 % ~") && text.contains("52 to 344"), "{text}");
